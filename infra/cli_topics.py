@@ -172,6 +172,6 @@ def _address(broker: str) -> str:
         BrokerUnavailable: none is configured and the embedded one does not run.
     """
     from infra.config import config
-    from infra.wiring import running_address
+    from infra.place import running_address
 
     return running_address(config(), broker)

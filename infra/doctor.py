@@ -26,7 +26,7 @@ from infra.broker_java import find_java
 from infra.config import Config, writable_directory
 from infra.kafka_admin import KafkaAddress, answers, broker_version
 from infra.kafka_topics import plan
-from infra.wiring import broker_settings
+from infra.place import broker_settings
 from schemas.errors import ShrivenError
 from streams.clock import SYSTEM_CLOCK, Clock
 

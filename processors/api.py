@@ -41,7 +41,7 @@ class Batch:
     origin: Origin
     row_first: int
     rows: Rows
-    heap: Heap = EMPTY_HEAP
+    heap: Heap = field(default_factory=lambda: EMPTY_HEAP)
 
     def cut(self, start: int, stop: int) -> Batch:
         """Rows start..stop (exclusive) as a batch of their own, sharing memory."""
@@ -100,7 +100,13 @@ class Outputs:
 
 
 class Processor(Protocol):
-    """A rule. `name` and `version` go into fingerprints: raise `version` when the same rows give other bytes."""
+    """A rule. `name` and `version` go into fingerprints: raise `version` when the same rows give other bytes.
+
+    Deadlines fire before the first row whose ts_recv_ns reaches them. Those that are known before a batch are
+    fired by the runner, which cuts the batch there. Those that rows of the batch make for later rows of it are the
+    rule's: it fires them itself within `on_batch`, or declares `timer_delay_min_ns` (no row makes a deadline
+    earlier than its own ts_recv_ns plus that), and the runner never hands it rows further apart.
+    """
 
     name: str
     version: int

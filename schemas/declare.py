@@ -26,6 +26,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -114,11 +115,14 @@ class Event:
     content_when: tuple[str, int] | None = None
     content_changes_only: bool = False
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.revision))
+
     @property
     def schema_id(self) -> int:
         return self.number * 100 + self.revision
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """The row as a packed little-endian structured dtype; its size is a multiple of 8."""
         dtype = np.dtype([item for field in self.fields for item in field.dtype_items()])

@@ -103,6 +103,7 @@ class JournalKind(enum.IntEnum):
     OUTPUT = 3  # last row written to (topic, partition) is `last`; `value` is the running checksum
     BASELINE = 4  # first sight of (topic, partition, writer, incarnation): rows up to `last` are before us
     COMMIT = 5  # ends a checkpoint: `first` its number, `last` its entries, `value` fingerprint of code and schemas
+    FOREIGN = 6  # the message at `value` of (topic, partition) is no frame of ours: one dead letter, as recorded
 
 
 class DeadReason(enum.IntEnum):

@@ -7,7 +7,7 @@ log, Kafka. The runner knows only this file.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from schemas.address import NO_ORIGIN, Origin
@@ -43,7 +43,7 @@ class Chunk:
     key: WriterKey
     row_first: int
     rows: Rows
-    heap: Heap = EMPTY_HEAP
+    heap: Heap = field(default_factory=lambda: EMPTY_HEAP)
     cause: Origin = NO_ORIGIN
     position: int = 0
 
@@ -55,8 +55,29 @@ class Chunk:
     def origin(self) -> Origin:
         return Origin(*self.key)
 
+    @property
+    def size_bytes(self) -> int:
+        return int(self.rows.nbytes + self.heap.nbytes)
+
     def cut(self, start: int, stop: int) -> Chunk:
         return Chunk(self.key, self.row_first + start, self.rows[start:stop], self.heap, self.cause, self.position)
+
+
+class Foreign(NamedTuple):
+    """A message in one of our topics that is no frame of ours.
+
+    Attributes:
+        partition, position: where it lies.
+        ts_ns: when the log took it.
+        detail: what is wrong with it.
+        payload: its bytes.
+    """
+
+    partition: TopicPartition
+    position: int
+    ts_ns: int
+    detail: str
+    payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +104,10 @@ class Source(Protocol):
         """At least one chunk, or [] after the time-out. Paused partitions yield nothing but keep being served."""
         ...
 
+    def take_foreign(self) -> list[Foreign]:
+        """Messages met by `poll` since the last call that are no frames of ours; the runner puts them aside."""
+        ...
+
     def pause(self, partition: TopicPartition) -> None: ...
 
     def resume(self, partition: TopicPartition) -> None: ...
@@ -95,11 +120,22 @@ class Source(Protocol):
         """Exactly these rows, again (recovery, replay). Raises IntegrityError when one of them is not there."""
         ...
 
+    def journalled(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Rows before these positions are done with; a transport may show that to others, and need not."""
+        ...
+
     def close(self) -> None: ...
 
 
 class Sink(Protocol):
-    """Where a task writes. One sink per task; opening it ends any earlier writer of the same task."""
+    """Where a task writes. One sink per task; opening it ends any earlier writer of the same task.
+
+    Attributes:
+        atomic: whether outputs and journal frame become visible together. Where they do not, the journal
+            frame comes first, and recovery asks `last_row` and commits again what is missing.
+    """
+
+    atomic: bool
 
     def open(self) -> None:
         """Fence the predecessor and settle what it left undone: afterwards the tails are final."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from schemas.errors import ConfigInvalid
+from streams.api import TopicPartition
 from streams.topics import TOPICS, Topic, topic
 
 InputMode = Literal["keyed", "whole", "broadcast"]
@@ -97,6 +98,19 @@ def tasks(row: Pipeline) -> int:
     """How many tasks: the partitions of its keyed inputs, or 1."""
     counts = [topic(source.topic).partitions for source in row.inputs if source.mode == "keyed"]
     return counts[0] if counts else 1
+
+
+def input_places(row: Pipeline, task: int) -> dict[TopicPartition, bool]:
+    """Partitions that a task reads, in rank order; True where the input is broadcast."""
+    places: dict[TopicPartition, bool] = {}
+    for source in row.inputs:
+        read = topic(source.topic)
+        if source.mode == "whole":
+            places.update({TopicPartition(read.number, number): False for number in range(read.partitions)})
+        else:
+            number = task % read.partitions if source.mode == "keyed" else 0
+            places[TopicPartition(read.number, number)] = source.mode == "broadcast"
+    return places
 
 
 def check(pipelines: tuple[Pipeline, ...] = PIPELINES, topics: tuple[Topic, ...] = TOPICS) -> None:

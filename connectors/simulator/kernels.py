@@ -1,0 +1,547 @@
+"""The compiled half of the matching core and of the synthetic order flow.
+
+A book is a ring of price levels: tick t lives in slot t modulo the ring's length, so the window of
+possible prices can move without moving anything. Orders of a level are a linked list in the order of
+their arrival. All integers: prices in ticks, quantities in lots. An order's id is
+`serial << SLOT_BITS | slot`: found without a map, and never used twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+F = TypeVar("F", bound=Callable[..., object])
+I1 = npt.NDArray[np.int8]
+I4 = npt.NDArray[np.int32]
+I8 = npt.NDArray[np.int64]
+F8 = npt.NDArray[np.float64]
+
+SLOT_BITS = 20
+SLOT_MASK = (1 << SLOT_BITS) - 1
+NONE = -1  # no order, no price
+
+BID, ASK = 0, 1
+# Kinds of orders. A market order has no limit; what it cannot fill at once expires.
+LIMIT, IMMEDIATE, ALL_OR_NOTHING, POST_ONLY, MARKET = 0, 1, 2, 3, 4
+# What became of an order.
+RESTING, FILLED, EXPIRED, WOULD_TAKE, CANNOT_FILL, OUT_OF_RANGE, BOOK_FULL, INVALID = 0, 1, 2, 3, 4, 5, 6, 7
+
+# Book.numbers
+BEST_BID, BEST_ASK, BID_LEVELS, ASK_LEVELS, LIVE, FREE, SERIAL, BASE = 0, 1, 2, 3, 4, 5, 6, 7
+NUMBERS = 8
+# Columns of fills.
+FILL_MAKER, FILL_TICK, FILL_LOTS, FILL_LEFT = 0, 1, 2, 3
+FILL_COLUMNS = 4
+
+
+def compiled(function: F) -> F:
+    return cast(F, njit(cache=True, nogil=True)(function))
+
+
+class Book(NamedTuple):
+    """Arrays of one book; see `matching.make_book`.
+
+    `level_*` by slot of the ring, `order_*` by order slot. Slots without an order are chained through
+    `order_next` from `numbers[FREE]`. `live[:numbers[LIVE]]` are the slots in use in no particular
+    order, `live_at` is where each stands there.
+    """
+
+    level_lots: I8
+    level_head: I4
+    level_tail: I4
+    level_side: I1
+    order_id: I8
+    order_tick: I8
+    order_lots: I8
+    order_side: I1
+    order_next: I4
+    order_prev: I4
+    live: I4
+    live_at: I4
+    numbers: I8
+
+
+@compiled
+def level_quantity(book: Book, side: int, tick: int) -> int:
+    """Lots at a price on that side."""
+    at = tick & (len(book.level_lots) - 1)
+    base = book.numbers[BASE]
+    if tick < base or tick >= base + len(book.level_lots) or book.level_side[at] != side:
+        return 0
+    return int(book.level_lots[at])
+
+
+@compiled
+def next_level(book: Book, side: int, tick: int) -> int:
+    """The nearest price with orders on that side, from `tick` on away from the touch; NONE when there is none."""
+    ring = len(book.level_lots)
+    base = book.numbers[BASE]
+    step = -1 if side == BID else 1
+    while base <= tick < base + ring:
+        at = tick & (ring - 1)
+        if book.level_lots[at] > 0 and book.level_side[at] == side:
+            return tick
+        tick += step
+    return NONE
+
+
+@compiled
+def _unlink(book: Book, slot: int) -> None:
+    """Take an order out of its level and of the live list."""
+    tick, side = book.order_tick[slot], book.order_side[slot]
+    at = tick & (len(book.level_lots) - 1)
+    before, after = book.order_prev[slot], book.order_next[slot]
+    if before == NONE:
+        book.level_head[at] = after
+    else:
+        book.order_next[before] = after
+    if after == NONE:
+        book.level_tail[at] = before
+    else:
+        book.order_prev[after] = before
+    book.level_lots[at] -= book.order_lots[slot]
+    _forget(book, slot)
+    if book.level_head[at] == NONE:
+        _empty_level(book, side, tick)
+
+
+@compiled
+def _forget(book: Book, slot: int) -> None:
+    last = book.numbers[LIVE] - 1
+    place, moved = book.live_at[slot], book.live[last]
+    book.live[place] = moved
+    book.live_at[moved] = place
+    book.numbers[LIVE] = last
+    book.order_id[slot] = 0
+    book.order_next[slot] = book.numbers[FREE]
+    book.numbers[FREE] = slot
+
+
+@compiled
+def _empty_level(book: Book, side: int, tick: int) -> None:
+    if side == BID:
+        book.numbers[BID_LEVELS] -= 1
+        if tick == book.numbers[BEST_BID]:
+            book.numbers[BEST_BID] = next_level(book, BID, tick - 1) if book.numbers[BID_LEVELS] else NONE
+    else:
+        book.numbers[ASK_LEVELS] -= 1
+        if tick == book.numbers[BEST_ASK]:
+            book.numbers[BEST_ASK] = next_level(book, ASK, tick + 1) if book.numbers[ASK_LEVELS] else NONE
+
+
+@compiled
+def _rest(book: Book, side: int, tick: int, lots: int) -> int:
+    """Append an order to its level; returns its id."""
+    numbers = book.numbers
+    slot = numbers[FREE]
+    numbers[FREE] = book.order_next[slot]
+    numbers[SERIAL] += 1
+    order_id = (numbers[SERIAL] << SLOT_BITS) | slot
+    at = tick & (len(book.level_lots) - 1)
+    book.order_id[slot] = order_id
+    book.order_tick[slot] = tick
+    book.order_lots[slot] = lots
+    book.order_side[slot] = side
+    book.order_next[slot] = NONE
+    book.live[numbers[LIVE]] = slot
+    book.live_at[slot] = numbers[LIVE]
+    numbers[LIVE] += 1
+    if book.level_lots[at] == 0:
+        book.level_side[at] = side
+        book.level_head[at] = slot
+        book.order_prev[slot] = NONE
+        if side == BID:
+            numbers[BID_LEVELS] += 1
+            numbers[BEST_BID] = max(numbers[BEST_BID], tick)
+        else:
+            numbers[ASK_LEVELS] += 1
+            numbers[BEST_ASK] = tick if numbers[BEST_ASK] == NONE else min(numbers[BEST_ASK], tick)
+    else:
+        tail = book.level_tail[at]
+        book.order_prev[slot] = tail
+        book.order_next[tail] = slot
+    book.level_tail[at] = slot
+    book.level_lots[at] += lots
+    return int(order_id)
+
+
+@compiled
+def _reaches(side: int, limit: int, tick: int) -> bool:
+    """Whether an order with this limit takes at this price of the other side."""
+    return tick != NONE and (tick <= limit if side == BID else tick >= limit)
+
+
+@compiled
+def _available(book: Book, side: int, limit: int, lots: int) -> int:
+    """Lots that an order could take at once, counted no further than `lots`."""
+    other = ASK if side == BID else BID
+    tick = book.numbers[BEST_ASK if side == BID else BEST_BID]
+    found = 0
+    while found < lots and _reaches(side, limit, tick):
+        found += level_quantity(book, other, tick)
+        tick = next_level(book, other, tick + 1 if side == BID else tick - 1)
+    return min(found, lots)
+
+
+@compiled
+def place(book: Book, side: int, kind: int, limit: int, lots: int, fills: I8) -> tuple[int, int, int, int]:
+    """Put an order to the market.
+
+    Args:
+        book: changed in place.
+        side: BID buys, ASK sells.
+        kind: LIMIT, IMMEDIATE, ALL_OR_NOTHING, POST_ONLY or MARKET.
+        limit: worst price in ticks; ignored for MARKET.
+        lots: quantity.
+        fills: (n, 4) room for its fills: maker id, tick, lots, lots the maker has left. n is at least the
+            number of live orders.
+
+    Returns:
+        what became of it, its id when it rests (else 0), lots not filled, number of fills.
+    """
+    numbers = book.numbers
+    ring = len(book.level_lots)
+    if lots <= 0 or (kind != MARKET and limit <= 0):
+        return INVALID, 0, lots, 0
+    if kind == MARKET:
+        limit = numbers[BASE] + ring if side == BID else 0
+    elif not numbers[BASE] <= limit < numbers[BASE] + ring:
+        return OUT_OF_RANGE, 0, lots, 0
+    crossing = _reaches(side, limit, numbers[BEST_ASK if side == BID else BEST_BID])
+    if kind == POST_ONLY and crossing:
+        return WOULD_TAKE, 0, lots, 0
+    if kind == ALL_OR_NOTHING and _available(book, side, limit, lots) < lots:
+        return CANNOT_FILL, 0, lots, 0
+    if kind in (LIMIT, POST_ONLY) and not crossing and numbers[FREE] == NONE:
+        return BOOK_FULL, 0, lots, 0
+    left, count = _match(book, side, limit, lots, fills)
+    if left == 0:
+        return FILLED, 0, 0, count
+    if kind not in (LIMIT, POST_ONLY):
+        return EXPIRED, 0, left, count
+    return RESTING, _rest(book, side, limit, left), left, count
+
+
+@compiled
+def _match(book: Book, side: int, limit: int, lots: int, fills: I8) -> tuple[int, int]:
+    """Take from the other side, best price first, oldest order first; (lots left, number of fills)."""
+    numbers = book.numbers
+    mask = len(book.level_lots) - 1
+    best = BEST_ASK if side == BID else BEST_BID
+    count = 0
+    while lots > 0 and _reaches(side, limit, numbers[best]):
+        tick = numbers[best]
+        slot = book.level_head[tick & mask]
+        taken = min(lots, book.order_lots[slot])
+        lots -= taken
+        fills[count, FILL_MAKER] = book.order_id[slot]
+        fills[count, FILL_TICK] = tick
+        fills[count, FILL_LOTS] = taken
+        fills[count, FILL_LEFT] = book.order_lots[slot] - taken
+        count += 1
+        if taken == book.order_lots[slot]:
+            _unlink(book, slot)
+        else:
+            book.order_lots[slot] -= taken
+            book.level_lots[tick & mask] -= taken
+    return lots, count
+
+
+@compiled
+def cancel(book: Book, order_id: int) -> int:
+    """Take an order off the book; returns its lots, 0 when it is not there."""
+    slot = order_id & SLOT_MASK
+    if order_id <= 0 or slot >= len(book.order_id) or book.order_id[slot] != order_id:
+        return 0
+    lots = book.order_lots[slot]
+    _unlink(book, slot)
+    return int(lots)
+
+
+@compiled
+def move_window(book: Book, base: int) -> int:
+    """Let the window of prices begin at `base`; orders outside are cancelled. Returns how many."""
+    removed = 0
+    ring = len(book.level_lots)
+    at = 0
+    while at < book.numbers[LIVE]:
+        slot = book.live[at]
+        if base <= book.order_tick[slot] < base + ring:
+            at += 1
+        else:
+            _unlink(book, slot)  # another order takes its place in `live`
+            removed += 1
+    book.numbers[BASE] = base
+    return removed
+
+
+@compiled
+def collect_levels(book: Book, side: int, ticks: I8, lots: I8) -> int:
+    """Prices and quantities from the touch outwards, as many as there is room for; returns how many."""
+    tick = book.numbers[BEST_BID if side == BID else BEST_ASK]
+    count = 0
+    while tick != NONE and count < len(ticks):
+        ticks[count] = tick
+        lots[count] = level_quantity(book, side, tick)
+        count += 1
+        tick = next_level(book, side, tick - 1 if side == BID else tick + 1)
+    return count
+
+
+# ---- synthetic order flow
+
+# Columns of rows: time, what, and four values: a CHANGE has side, tick, lots; a TRADE aggressor, tick, lots,
+# maker id; a TICKER bid, its lots, ask, its lots.
+ROW_CHANGE, ROW_TRADE, ROW_TICKER = 0, 1, 2
+ROW_COLUMNS = 6
+
+# Flow parameters (see synthetic.Flow for what they mean).
+(
+    P_MARKET, P_LIMIT, P_CANCEL, P_JUMP, P_DECAY, P_EXCITED_BOOK, P_STALE, P_VALUE_STEP, P_VOL_REVERT, P_VOL_STEP,
+    P_PRESSURE, P_DISTANCE, P_DISTANCE_POWER, P_INSIDE, P_SIZE, P_SIZE_POWER, P_MARKET_SIZE, P_DISTANCE_MAX, P_SIZE_MAX,
+) = range(19)  # fmt: skip
+PARAMETERS = 19
+# Flow state.
+S_EXCITED, S_LOG_VOL, S_VALUE, S_ACTIVITY = 0, 1, 2, 3
+STATES = 4
+# Flow counters.
+C_NOW_NS, C_GRID_NS, C_CURSOR, C_BID, C_BID_LOTS, C_ASK, C_ASK_LOTS = 0, 1, 2, 3, 4, 5, 6
+COUNTERS = 7
+
+GRID_NS = 100_000_000  # volatility and value move at this interval
+DRAWS_MAX = 16  # uniforms that one step may use
+SWEEP_TICKS = 2000  # market orders look no further for their quantity
+LEVELS_MIN = 64  # a side with fewer levels is left alone
+STALE_RATE_MAX = 2000.0
+LOG_VOL_MAX = 1.5
+DONE, NEED_DRAWS, NEED_ROOM = 0, 1, 2
+
+
+@compiled
+def _tail(u: float, scale: float, power: float) -> int:
+    """A whole number ≥ 0 with a power-law tail: P(x > n) = (1 + n / scale) ^ -power."""
+    heavy: float = (1.0 - u) ** (-1.0 / power)
+    return int(scale * (heavy - 1.0))
+
+
+@compiled
+def _normal(u: float, v: float, w: float, x: float) -> float:
+    """Nearly normal, variance 1, from four uniforms."""
+    return (u + v + w + x - 2.0) * 1.7320508075688772
+
+
+@compiled
+def _size(u: float, v: float, scale: float, power: float, most: float) -> int:
+    """A heavy-tailed quantity; one in five is rounded, as people like round numbers."""
+    lots = int(min(1 + _tail(u, scale, power), most))
+    if v < 0.2 and lots >= 20:
+        unit = 10
+        while unit * 20 <= lots:
+            unit *= 10
+        lots -= lots % unit
+    return lots
+
+
+@compiled
+def _emit(rows: I8, count: int, ts_ns: int, what: int, a: int, b: int, c: int, d: int) -> int:
+    rows[count, 0] = ts_ns
+    rows[count, 1] = what
+    rows[count, 2] = a
+    rows[count, 3] = b
+    rows[count, 4] = c
+    rows[count, 5] = d
+    return count + 1
+
+
+@compiled
+def _emit_ticker(book: Book, counters: I8, rows: I8, count: int) -> int:
+    """A row when the best prices or their quantities are not what they were."""
+    numbers = book.numbers
+    bid, ask = numbers[BEST_BID], numbers[BEST_ASK]
+    bid_lots, ask_lots = level_quantity(book, BID, bid), level_quantity(book, ASK, ask)
+    same = (
+        counters[C_BID] == bid
+        and counters[C_BID_LOTS] == bid_lots
+        and counters[C_ASK] == ask
+        and counters[C_ASK_LOTS] == ask_lots
+    )
+    if same:
+        return count
+    counters[C_BID], counters[C_BID_LOTS], counters[C_ASK], counters[C_ASK_LOTS] = bid, bid_lots, ask, ask_lots
+    return _emit(rows, count, counters[C_NOW_NS], ROW_TICKER, bid, bid_lots, ask, ask_lots)
+
+
+@compiled
+def _order(
+    book: Book, counters: I8, rows: I8, count: int, fills: I8, side: int, kind: int, tick: int, lots: int
+) -> int:
+    """Place an order and report trades, then every level that changed, then the ticker."""
+    now_ns = counters[C_NOW_NS]
+    status, _, _, filled = place(book, side, kind, tick, lots, fills)
+    for i in range(filled):
+        tick_filled, lots_filled, maker = fills[i, FILL_TICK], fills[i, FILL_LOTS], fills[i, FILL_MAKER]
+        count = _emit(rows, count, now_ns, ROW_TRADE, side, tick_filled, lots_filled, maker)
+    other = ASK if side == BID else BID
+    for i in range(filled):
+        if i + 1 == filled or fills[i + 1, FILL_TICK] != fills[i, FILL_TICK]:
+            at = fills[i, FILL_TICK]
+            count = _emit(rows, count, now_ns, ROW_CHANGE, other, at, level_quantity(book, other, at), 0)
+    if status == RESTING:
+        count = _emit(rows, count, now_ns, ROW_CHANGE, side, tick, level_quantity(book, side, tick), 0)
+    return _emit_ticker(book, counters, rows, count)
+
+
+@compiled
+def _withdraw(book: Book, counters: I8, rows: I8, count: int, slot: int) -> int:
+    side, tick = int(book.order_side[slot]), book.order_tick[slot]
+    levels = book.numbers[BID_LEVELS if side == BID else ASK_LEVELS]
+    if levels <= LEVELS_MIN:
+        return count
+    cancel(book, book.order_id[slot])
+    count = _emit(rows, count, counters[C_NOW_NS], ROW_CHANGE, side, tick, level_quantity(book, side, tick), 0)
+    return _emit_ticker(book, counters, rows, count)
+
+
+@compiled
+def _place_limit(
+    book: Book, parameters: F8, states: F8, counters: I8, rows: I8, count: int, fills: I8, draws: F8, at: int
+) -> int:
+    """A new resting order on either side, at a power-law distance from the value, or right at it in a wide spread.
+
+    It never takes: where the value is beyond the other side's best price, that price is the nearest.
+    """
+    bid, ask = book.numbers[BEST_BID], book.numbers[BEST_ASK]
+    value = int(states[S_VALUE])
+    side = BID if draws[at] < 0.5 else ASK
+    lots = _size(draws[at + 1], draws[at + 2], parameters[P_SIZE], parameters[P_SIZE_POWER], parameters[P_SIZE_MAX])
+    away = 0
+    if ask - bid == 1 or draws[at + 3] >= parameters[P_INSIDE]:
+        away = _tail(draws[at + 4], parameters[P_DISTANCE], parameters[P_DISTANCE_POWER])
+        away = min(away, int(parameters[P_DISTANCE_MAX]))
+    tick = min(value, ask - 1) - away if side == BID else max(value + 1, bid + 1) + away
+    return _order(book, counters, rows, count, fills, side, POST_ONLY, tick, lots)
+
+
+@compiled
+def _take_market(
+    book: Book, parameters: F8, states: F8, counters: I8, rows: I8, count: int, fills: I8, draws: F8, at: int
+) -> int:
+    """A market order, towards the value more often than away from it."""
+    numbers = book.numbers
+    lean = (states[S_VALUE] - 0.5 * (numbers[BEST_BID] + numbers[BEST_ASK])) / parameters[P_PRESSURE]
+    side = BID if draws[at] < 1.0 / (1.0 + math.exp(-lean)) else ASK
+    if numbers[ASK_LEVELS if side == BID else BID_LEVELS] <= LEVELS_MIN:
+        return count
+    power, most = parameters[P_SIZE_POWER], parameters[P_SIZE_MAX]
+    lots = _size(draws[at + 1], draws[at + 2], parameters[P_MARKET_SIZE], power, most)
+    reach = numbers[BEST_ASK] + SWEEP_TICKS if side == BID else numbers[BEST_BID] - SWEEP_TICKS
+    lots = min(lots, 1 + _available(book, side, reach, 2 * lots) // 2)  # nobody buys a market empty
+    return _order(book, counters, rows, count, fills, side, MARKET, 0, lots)
+
+
+@compiled
+def _cancel_one(book: Book, counters: I8, rows: I8, count: int, draws: F8, at: int) -> int:
+    """Cancel the order nearer to the touch of two picked at random."""
+    live = book.numbers[LIVE]
+    first = book.live[min(int(draws[at] * live), live - 1)]
+    second = book.live[min(int(draws[at + 1] * live), live - 1)]
+    bid, ask = book.numbers[BEST_BID], book.numbers[BEST_ASK]
+    first_away = bid - book.order_tick[first] if book.order_side[first] == BID else book.order_tick[first] - ask
+    second_away = bid - book.order_tick[second] if book.order_side[second] == BID else book.order_tick[second] - ask
+    return _withdraw(book, counters, rows, count, first if first_away <= second_away else second)
+
+
+@compiled
+def _stale_distance(book: Book, value: float) -> float:
+    """How far the value is beyond the touch, in ticks: makers take such quotes away."""
+    return float(max(0.0, value - book.numbers[BEST_ASK], book.numbers[BEST_BID] - value))
+
+
+@compiled
+def _rates(book: Book, parameters: F8, states: F8, rates: F8) -> float:
+    """Arrivals per second of market orders, limit orders, cancellations, stale quotes; returns their sum."""
+    activity, excited = states[S_ACTIVITY], states[S_EXCITED]
+    rates[0] = activity * parameters[P_MARKET] + excited  # the excitement itself is not scaled: it would explode
+    rates[1] = activity * parameters[P_LIMIT] + parameters[P_EXCITED_BOOK] * excited
+    rates[2] = activity * parameters[P_CANCEL] * book.numbers[LIVE] + parameters[P_EXCITED_BOOK] * excited
+    rates[3] = min(parameters[P_STALE] * _stale_distance(book, states[S_VALUE]), STALE_RATE_MAX)
+    return float(rates[0] + rates[1] + rates[2] + rates[3])
+
+
+@compiled
+def _move_grid(parameters: F8, states: F8, counters: I8, draws: F8, at: int) -> None:
+    """A step of the volatility (which reverts to its mean) and of the value (a walk with that volatility)."""
+    shock = _normal(draws[at], draws[at + 1], draws[at + 2], draws[at + 3])
+    states[S_LOG_VOL] += -parameters[P_VOL_REVERT] * states[S_LOG_VOL] + parameters[P_VOL_STEP] * shock
+    states[S_LOG_VOL] = min(max(states[S_LOG_VOL], -LOG_VOL_MAX), LOG_VOL_MAX)
+    volatility = math.exp(states[S_LOG_VOL])
+    step = _normal(draws[at + 4], draws[at + 5], draws[at + 6], draws[at + 7])
+    states[S_VALUE] += parameters[P_VALUE_STEP] * volatility * step
+    states[S_ACTIVITY] = min(max(volatility, 0.3), 4.0)
+    counters[C_GRID_NS] += GRID_NS
+
+
+@compiled
+def advance(
+    book: Book, parameters: F8, states: F8, counters: I8, draws: F8, fills: I8, rows: I8, count: int, until_ns: int
+) -> tuple[int, int]:
+    """Let the market run to `until_ns`.
+
+    Arrivals are a self-exciting point process, drawn by thinning: between two arrivals the excitement only
+    decays, so the rate at the last one bounds the rate until the next.
+
+    Args:
+        book, states, counters: changed in place.
+        parameters: see the P_ constants.
+        draws: uniform numbers in [0, 1), used up from `counters[C_CURSOR]` on.
+        fills: as in `place`.
+        rows: (n, 6) room for what happened: see the ROW_ constants.
+        count: rows in use.
+        until_ns: venue time to stop at.
+
+    Returns:
+        DONE, or NEED_DRAWS, or NEED_ROOM (call again with more), and the rows in use.
+    """
+    rates = np.zeros(4)
+    room = 2 * len(book.order_id) + DRAWS_MAX
+    while counters[C_NOW_NS] < until_ns:
+        at = counters[C_CURSOR]
+        if at + DRAWS_MAX > len(draws):
+            return NEED_DRAWS, count
+        if len(rows) - count < room:
+            return NEED_ROOM, count
+        counters[C_CURSOR] = at + DRAWS_MAX
+        bound = _rates(book, parameters, states, rates)
+        wait_s = -math.log(1.0 - draws[at]) / bound
+        stop_ns = min(until_ns, counters[C_GRID_NS])
+        left_s = (stop_ns - counters[C_NOW_NS]) * 1e-9
+        if wait_s >= left_s:
+            states[S_EXCITED] *= math.exp(-parameters[P_DECAY] * left_s)
+            counters[C_NOW_NS] = stop_ns
+            if stop_ns == counters[C_GRID_NS]:
+                _move_grid(parameters, states, counters, draws, at + 1)
+            continue
+        states[S_EXCITED] *= math.exp(-parameters[P_DECAY] * wait_s)
+        counters[C_NOW_NS] += int(wait_s * 1e9)
+        pick = draws[at + 1] * bound
+        total = _rates(book, parameters, states, rates)
+        if pick >= total:
+            continue  # thinned out
+        if pick < rates[0]:
+            states[S_EXCITED] += parameters[P_JUMP]
+            count = _take_market(book, parameters, states, counters, rows, count, fills, draws, at + 2)
+        elif pick < rates[0] + rates[1]:
+            count = _place_limit(book, parameters, states, counters, rows, count, fills, draws, at + 2)
+        elif pick < rates[0] + rates[1] + rates[2]:
+            count = _cancel_one(book, counters, rows, count, draws, at + 2)
+        else:
+            best = BEST_ASK if states[S_VALUE] > book.numbers[BEST_ASK] else BEST_BID
+            slot = book.level_head[book.numbers[best] & (len(book.level_lots) - 1)]
+            count = _withdraw(book, counters, rows, count, slot)
+    return DONE, count

@@ -1,0 +1,87 @@
+"""`shriven up`: the whole platform on this machine, in one command."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Annotated, Any
+
+import typer
+
+
+def mount(app: typer.Typer) -> None:
+    app.command("up")(up)
+
+
+def up(
+    play: Annotated[
+        list[str] | None, typer.Option(metavar="VENUE=FILE", help="Play a recording through a simulated venue.")
+    ] = None,
+    live: Annotated[
+        list[str] | None, typer.Option(metavar="VENUE", help="Listen to a real venue's public market data.")
+    ] = None,
+    symbol: Annotated[
+        list[str] | None, typer.Option(metavar="SYMBOL", help="What --live, or the synthetic market, trades.")
+    ] = None,
+    speed: Annotated[str, typer.Option(help="1 as recorded, N times as fast, or max.")] = "1",
+    until_end: Annotated[
+        bool, typer.Option("--until-end", help="End when everything played has gone through.")
+    ] = False,
+    for_s: Annotated[
+        float | None, typer.Option("--for", metavar="SECONDS", help="Run that long; with --until-end: of venue time.")
+    ] = None,
+    headless: Annotated[bool, typer.Option("--headless", help="A line now and then instead of the screen.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object; implies --headless.")] = False,
+    broker: Annotated[
+        str, typer.Option(help="embedded, none, or HOST:PORT; by default SHRIVEN_KAFKA, else embedded.")
+    ] = "",
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME@SECONDS", help="Something goes wrong then; `--fault list` shows what can."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the synthetic market.")] = 7,
+    session: Annotated[str, typer.Option(help="A name for the session; by default date, time and number.")] = "",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PIPELINE.NAME=VALUE", help="A parameter of a rule.")
+    ] = None,
+) -> None:
+    """Run everything: a venue, its connector, the broker, the pipelines, a view. Ctrl-C ends it.
+
+    Without --play or --live the market is made up, by a seed, and says so.
+    """
+    from infra.cli_broker import progress_shown
+    from infra.config import config
+    from infra.display import Lines, LiveScreen
+    from infra.output import OUT, print_json
+    from infra.registry import parse_parameters
+    from infra.summary import render
+    from infra.up import Up, fault_help
+    from infra.up_plan import make_plan
+    from streams.clock import SYSTEM_CLOCK
+
+    if fault == ["list"]:
+        print(fault_help())
+        return
+    settings = config()
+    plan = make_plan(
+        settings,
+        plays=play or (),
+        live=live or (),
+        symbols=symbol or (),
+        speed=speed,
+        until_end=until_end,
+        for_s=for_s,
+        broker=broker or settings.kafka or "embedded",
+        faults=fault or (),
+        seed=seed,
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end, like Ctrl-C
+    lines = headless or json or not sys.stderr.isatty()
+    display = Lines(SYSTEM_CLOCK) if lines else LiveScreen(SYSTEM_CLOCK)
+    with progress_shown() as progress:
+        run = Up(plan, settings, display, SYSTEM_CLOCK, session, parse_parameters(set_ or ()))
+        summary: dict[str, Any] = run.run(progress)
+    if json:
+        print_json(summary)
+    else:
+        OUT.print(render(summary))

@@ -1,0 +1,47 @@
+"""How kernels are compiled: `kernel` is called from Python, `part` only by kernels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from numba import config, njit
+
+from schemas import events
+
+Function = Callable[..., Any]
+
+
+@cache
+def source_digest() -> str:
+    """Digest of everything that is compiled into a kernel: all kernel files, and the enums they take as constants."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    digest = hashlib.sha256()
+    for path in [*files, Path(events.__file__)]:
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _compiled(function: Function, **options: bool) -> Any:
+    compiled = njit(cache=True, nogil=True, **options)(function)
+    if not config.DISABLE_JIT:
+        # numba's cache on disk looks only at the file of the function itself, and would go on using machine code
+        # into which an older version of another file was inlined.
+        compiled._cache._cache_file._source_stamp = source_digest()
+    return compiled
+
+
+def kernel(function: Function) -> Any:
+    """A function over arrays that Python calls; may allocate scratch arrays."""
+    return _compiled(function, _nrt=True)
+
+
+def part(function: Function) -> Any:
+    """A part of a kernel. It allocates nothing and returns no array, so the arrays it is handed need not be counted.
+
+    With counting, a call costs two atomic operations for each array: that was half of the time of a hot loop.
+    """
+    return _compiled(function, _nrt=False)

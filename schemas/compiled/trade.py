@@ -1,0 +1,154 @@
+"""Kernels of Trade: written by schemas/compiled/generate.py from its declaration, not by hand."""
+
+# Compiled together with: 9ddba588e47548fa05e321b0d37d0cb5cf14793211eead6d562f5b4560ffd7bf
+
+import numpy as np
+from numba import njit
+
+from schemas.compiled.bits import borrowed, ends64, load64, prefetch, store64, trailing_zeros
+from schemas.compiled.fast import (
+    DATA_AHEAD,
+    READ_AHEAD,
+    ROW_WINDOW,
+    ROWS_AHEAD,
+    bases_are_near,
+    has_long_varint,
+    read_value,
+    write_value,
+    zigzag_bits,
+)
+from schemas.compiled.layout import BASE, COUNT, ITEMS, ROW_AT, STOP
+from schemas.compiled.read import read_end, read_odd_row
+from schemas.compiled.varint import CACHE
+from schemas.compiled.write import begin_frame, end_frame, write_odd_row
+
+_ZERO = np.uint64(0)
+_ONE = np.uint64(1)
+_56 = np.uint64(56)
+_LANES = np.uint64(0x3F3F)
+_LANES_BAD = np.uint64(0x8181)
+_LANES_HIGH = np.uint64(0xC0C0)
+_LANES_OVER = np.uint64(0x407E)
+_LANES_TOP = np.uint64(0x8080)
+_LANES_AT = np.uint64(0x20)
+_MASK_32 = np.uint64(0xFFFFFFFF)
+_BITS_32 = np.uint64(0x20)
+_RESERVED_6 = np.uint64(0xFFFF000000000000)
+
+
+@njit(cache=CACHE, nogil=True)
+def decode_frames(data, heads, program, words, heap):  # type: ignore[no-untyped-def]
+    data, heads, program = borrowed(data), borrowed(heads), borrowed(program)
+    words, heap = borrowed(words), borrowed(heap)
+    for i in range(len(heads)):
+        fast_stop = len(data) - READ_AHEAD if bases_are_near(heads, i, 6) else -1
+        base_0 = np.uint64(heads[i, BASE + 0])
+        base_1 = np.uint64(heads[i, BASE + 1])
+        base_2 = np.uint64(heads[i, BASE + 2])
+        base_3 = np.uint64(heads[i, BASE + 3])
+        base_4 = np.uint64(heads[i, BASE + 4])
+        base_5 = np.uint64(heads[i, BASE + 5])
+        stop = heads[i, STOP]
+        pos = heads[i, ITEMS]
+        row = heads[i, ROW_AT]
+        for k in range(heads[i, COUNT]):
+            if pos <= fast_stop:
+                ends = ends64(data, pos)
+                left = ends
+                prefetch(data, pos + DATA_AHEAD)
+                prefetch(words, (row + ROWS_AHEAD) * 7)
+                end_0 = trailing_zeros(left) + 1
+                left &= left - _ONE
+                ts_event_ns = read_value(data, pos, end_0) + base_0
+                end_1 = trailing_zeros(left) + 1
+                left &= left - _ONE
+                ts_recv_ns = read_value(data, pos + end_0, end_1 - end_0) + base_1
+                end_2 = trailing_zeros(left) + 1
+                left &= left - _ONE
+                price_e8 = read_value(data, pos + end_1, end_2 - end_1) + base_2
+                end_3 = trailing_zeros(left) + 1
+                left &= left - _ONE
+                quantity_e8 = read_value(data, pos + end_2, end_3 - end_2)
+                end_4 = trailing_zeros(left) + 1
+                left &= left - _ONE
+                trade_id = read_value(data, pos + end_3, end_4 - end_3) + base_3
+                end_5 = trailing_zeros(left) + 1
+                left &= left - _ONE
+                cause_row = read_value(data, pos + end_4, end_5 - end_4) + base_4
+                end_6 = trailing_zeros(left) + 1
+                left &= left - _ONE
+                instrument = read_value(data, pos + end_5, end_6 - end_5) + base_5
+                size = end_6 + 2
+                window = load64(data, pos + end_6)
+                lanes = (window >> _ONE) & _LANES
+                odd = (window & _LANES_BAD) | ((lanes + _LANES_OVER) & _LANES_TOP)
+                odd |= instrument >> _BITS_32
+                if odd == _ZERO and size <= ROW_WINDOW and pos + size <= stop and not has_long_varint(ends, end_6):
+                    words[row, 0] = ts_event_ns
+                    words[row, 1] = ts_recv_ns
+                    words[row, 2] = price_e8
+                    words[row, 3] = quantity_e8
+                    words[row, 4] = trade_id
+                    words[row, 5] = cause_row
+                    words[row, 6] = instrument | (lanes << _LANES_AT)
+                    pos += size
+                    row += 1
+                    continue
+            pos, _ = read_odd_row(data, pos, heads, i, program, words, row, k, heap, np.int64(0))
+            if pos < 0:
+                return -1 - i
+            row += 1
+        if read_end(data, pos, heads, i) < 0:
+            return -1 - i
+    return 0
+
+
+@njit(cache=CACHE, nogil=True)
+def encode_frame(words, program, facts, reserved, heads, heap, out, pinned):  # type: ignore[no-untyped-def]
+    words, program, facts, reserved = borrowed(words), borrowed(program), borrowed(facts), borrowed(reserved)
+    heads, heap, out = borrowed(heads), borrowed(heap), borrowed(out)
+    pos = begin_frame(words, program, facts, heads, out, pinned)
+    fast_stop = len(out) - 64
+    base_0 = np.uint64(heads[0, BASE + 0])
+    base_1 = np.uint64(heads[0, BASE + 1])
+    base_2 = np.uint64(heads[0, BASE + 2])
+    base_3 = np.uint64(heads[0, BASE + 3])
+    base_4 = np.uint64(heads[0, BASE + 4])
+    base_5 = np.uint64(heads[0, BASE + 5])
+    for row in range(len(words)):
+        if pos <= fast_stop:
+            prefetch(words, (row + ROWS_AHEAD) * 7)
+            ts_event_ns = zigzag_bits(words[row, 0] - base_0)
+            ts_recv_ns = zigzag_bits(words[row, 1] - base_1)
+            price_e8 = zigzag_bits(words[row, 2] - base_2)
+            quantity_e8 = zigzag_bits(words[row, 3])
+            trade_id = zigzag_bits(words[row, 4] - base_3)
+            cause_row = zigzag_bits(words[row, 5] - base_4)
+            instrument = zigzag_bits((words[row, 6] & _MASK_32) - base_5)
+            lanes = words[row, 6] >> _LANES_AT
+            odd = lanes & _LANES_HIGH
+            lanes &= _LANES
+            odd |= (lanes + _LANES_OVER) & _LANES_TOP
+            odd |= ts_event_ns >> _56
+            odd |= ts_recv_ns >> _56
+            odd |= price_e8 >> _56
+            odd |= quantity_e8 >> _56
+            odd |= trade_id >> _56
+            odd |= cause_row >> _56
+            odd |= instrument >> _56
+            odd |= words[row, 6] & _RESERVED_6
+            if odd == _ZERO:
+                pos = write_value(out, pos, ts_event_ns)
+                pos = write_value(out, pos, ts_recv_ns)
+                pos = write_value(out, pos, price_e8)
+                pos = write_value(out, pos, quantity_e8)
+                pos = write_value(out, pos, trade_id)
+                pos = write_value(out, pos, cause_row)
+                pos = write_value(out, pos, instrument)
+                store64(out, pos, lanes << _ONE)
+                pos += 2
+                continue
+        pos = write_odd_row(words, row, program, facts, reserved, heads, heap, out, pos)
+        if pos < 0:
+            return pos
+    return end_frame(words, heads, out, pos)

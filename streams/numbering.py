@@ -1,0 +1,130 @@
+"""From what a rule emitted to addressed rows: partition, cause, row number.
+
+Rows of one output keep the order in which they were emitted. Per partition they are numbered on from the
+last row; a chunk holds rows of one cause, and on a compacted topic of one key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from processors.api import Emitted
+from schemas.address import Origin
+from schemas.declare import Heap, Rows
+from streams.api import Chunk, TopicPartition, WriterKey
+from streams.checkpoint import Tail, compact_heap
+from streams.partitioner import partition_of_u32, partitions_of_u32
+from streams.topics import Topic
+
+
+def foreign_origin(place: TopicPartition) -> Origin:
+    """Cause of the dead letter of a message that is no frame of ours: a place without a writer."""
+    return Origin(place.topic, place.partition, 0, 0)
+
+
+def is_foreign(cause: Origin) -> bool:
+    """Whether the rows speak of such a message. Their words are input, so no checksum covers them."""
+    return cause.topic != 0 and cause.incarnation == 0
+
+
+class Numbering:
+    """Numbers the rows of one writer. `tails` is where every sequence ends."""
+
+    def __init__(self, writer: int, incarnation: int, task: int) -> None:
+        self.tails: dict[WriterKey, Tail] = {}
+        self._writer = writer
+        self._incarnation = incarnation
+        self._task = task
+
+    def restore(self, tails: Mapping[WriterKey, Tail]) -> None:
+        self.tails = {key: Tail(tail.last, tail.rows_crc, tail.heap_crc, tail.cause) for key, tail in tails.items()}
+
+    def key(self, topic: Topic, partition: int) -> WriterKey:
+        return WriterKey(topic.number, partition, self._writer, self._incarnation)
+
+    def number(self, topic: Topic, emitted: Sequence[Emitted]) -> list[Chunk]:
+        """Chunks of one output, partition by partition, ready to be written."""
+        parts: dict[int, list[Emitted]] = {}
+        for item in emitted:
+            for partition, rows in self._split(topic, item.rows):
+                parts.setdefault(partition, []).append(item._replace(rows=rows))
+        return [chunk for partition in sorted(parts) for chunk in self._chunks(topic, partition, parts[partition])]
+
+    def _split(self, topic: Topic, rows: Rows) -> Iterator[tuple[int, Rows]]:
+        if not topic.partition_by:
+            yield self._task % topic.partitions, rows
+            return
+        if topic.partitions == 1:
+            yield 0, rows
+            return
+        keys = rows[topic.partition_by]
+        if (keys == keys[0]).all():
+            yield partition_of_u32(int(keys[0]), topic.partitions), rows
+            return
+        partitions = partitions_of_u32(keys, topic.partitions)
+        for partition in np.unique(partitions).tolist():
+            yield partition, rows[partitions == partition]
+
+    def _chunks(self, topic: Topic, partition: int, items: list[Emitted]) -> Iterator[Chunk]:
+        key = self.key(topic, partition)
+        tail = self.tails.setdefault(key, Tail())
+        for cause, rows, heap in _joined(topic, items):
+            first = tail.last + 1
+            if is_foreign(cause):
+                tail.last += len(rows)
+            else:
+                tail.add(topic.event, rows, heap, cause)
+            yield from _one_key_each(topic, Chunk(key, first, rows, heap, cause))
+
+
+def _joined(topic: Topic, items: list[Emitted]) -> Iterator[tuple[Origin, Rows, Heap]]:
+    """Consecutive rows of one cause as one array, heaps packed."""
+    at = 0
+    while at < len(items):
+        end = at + 1
+        while end < len(items) and items[end].origin == items[at].origin:
+            end += 1
+        yield items[at].origin, *_concatenated(topic, items[at:end])
+        at = end
+
+
+def _concatenated(topic: Topic, items: list[Emitted]) -> tuple[Rows, Heap]:
+    packed = [compact_heap(topic.event, item.rows, item.heap) for item in items]
+    if len(packed) == 1:
+        return packed[0]
+    rows = np.concatenate([rows for rows, _ in packed])
+    if not topic.event.heap_fields:
+        return rows, packed[0][1]
+    starts = np.cumsum([0, *(len(heap) for _, heap in packed[:-1])]).astype(np.uint32)
+    shift = np.repeat(starts, [len(rows) for rows, _ in packed])
+    for column in topic.event.heap_fields:
+        rows[f"{column.name}_at"] += shift
+    return rows, np.concatenate([heap for _, heap in packed])
+
+
+def _one_key_each(topic: Topic, chunk: Chunk) -> Iterator[Chunk]:
+    """On a compacted topic a frame holds rows of one key: cut where the key changes."""
+    if topic.cleanup != "compact":
+        yield chunk
+        return
+    keys = [row_key(topic, chunk.rows, chunk.heap, number) for number in range(len(chunk.rows))]
+    at = 0
+    for end in range(1, len(keys) + 1):
+        if end == len(keys) or keys[end] != keys[at]:
+            yield chunk.cut(at, end)
+            at = end
+
+
+def row_key(topic: Topic, rows: Rows, heap: Heap, number: int) -> bytes:
+    """The natural key of one row of a compacted topic: the bytes of its key columns, little-endian, text as it is."""
+    row = rows[number]
+    parts = []
+    for name in topic.key:
+        if topic.event.field(name).heap:
+            at, size = int(row[f"{name}_at"]), int(row[f"{name}_size"])
+            parts.append(heap[at : at + size].tobytes())
+        else:
+            parts.append(row[name].tobytes())
+    return b"".join(parts)
