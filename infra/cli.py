@@ -6,8 +6,6 @@ Commands live in `cli_*.py`, one file per subject. Each imports what it needs wh
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import platform
 import sys
 import tempfile
@@ -18,12 +16,27 @@ from pathlib import Path
 import typer
 from typer.exceptions import Abort, TyperException
 
-from infra import cli_broker, cli_check, cli_log, cli_map, cli_run, cli_schema, cli_sessions, cli_up
+from infra import (
+    cli_broker,
+    cli_check,
+    cli_doctor,
+    cli_log,
+    cli_map,
+    cli_record,
+    cli_run,
+    cli_schema,
+    cli_sessions,
+    cli_topics,
+    cli_up,
+)
 from infra.exit_codes import BUG, INTERRUPTED
 from infra.output import say
 from schemas.errors import ConfigInvalid, ShrivenError
 
-OPTIONAL = ("infra.cli_topics", "infra.cli_doctor")
+GROUPS = (
+    cli_up, cli_sessions, cli_run, cli_record, cli_topics, cli_map, cli_schema, cli_log, cli_broker, cli_doctor,
+    cli_check,
+)  # fmt: skip
 
 
 def make_app() -> typer.Typer:
@@ -35,11 +48,8 @@ def make_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for module in (cli_up, cli_sessions, cli_run, cli_map, cli_schema, cli_log, cli_broker, cli_check):
+    for module in GROUPS:
         module.mount(app)
-    for name in OPTIONAL:
-        if importlib.util.find_spec(name) is not None:
-            importlib.import_module(name).mount(app)
     return app
 
 

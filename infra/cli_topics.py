@@ -131,14 +131,14 @@ def tail(
     from infra.config import config
     from infra.readback import instrument_names, root_of
     from infra.sessions import LATEST, find
-    from infra.tail_source import open_source
+    from infra.wiring import reader_of
     from streams.topics import topic
 
     row = topic(name)
     where = rows_of.parse_where(start)
     found = find(config(), session or LATEST)
     names = instrument_names(root_of(found))
-    source = open_source(config(), found, broker)
+    source = reader_of(config(), found, broker)
     try:
         lines = rows_of.tail(row, source, where, key=key, follow=follow, names=lambda i: names.get(i, str(i)))
         _print(rows_of.columns(row), islice(lines, limit) if limit else lines, style, streaming=follow)

@@ -53,8 +53,6 @@ def up(
     from infra.config import config
     from infra.display import Lines, LiveScreen
     from infra.output import OUT, print_json
-    from infra.registry import parse_parameters
-    from infra.summary import render
     from infra.up import Up, fault_help
     from infra.up_plan import make_plan
     from streams.clock import SYSTEM_CLOCK
@@ -79,9 +77,20 @@ def up(
     lines = headless or json or not sys.stderr.isatty()
     display = Lines(SYSTEM_CLOCK) if lines else LiveScreen(SYSTEM_CLOCK)
     with progress_shown() as progress:
-        run = Up(plan, settings, display, SYSTEM_CLOCK, session, parse_parameters(set_ or ()))
+        run = Up(plan, settings, display, SYSTEM_CLOCK, session, _parameters(set_))
         summary: dict[str, Any] = run.run(progress)
     if json:
         print_json(summary)
     else:
+        from infra.summary import render
+
         OUT.print(render(summary))
+
+
+def _parameters(texts: list[str] | None) -> dict[str, dict[str, int | str | bool]]:
+    """Checked against the rules, which are loaded only for that."""
+    if not texts:
+        return {}
+    from infra.registry import parse_parameters
+
+    return parse_parameters(texts)

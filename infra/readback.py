@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from infra.rows_text import text
 from infra.sessions import Session
-from schemas.declare import Heap, Rows
 from schemas.events import INSTRUMENT
 from schemas.frame import Frame, decode
 from schemas.instruments import Venue, instrument_name
@@ -48,12 +48,6 @@ def topic_frames(root: Path, name: str) -> Iterator[Frame]:
         yield from frames(root, key)
 
 
-def text(rows: Rows, heap: Heap, column: str, index: int) -> str:
-    """A text column of one row."""
-    at = int(rows[f"{column}_at"][index])
-    return bytes(heap[at : at + int(rows[f"{column}_size"][index])]).decode()
-
-
 def instrument_names(root: Path) -> dict[int, str]:
     """`venue:symbol` by instrument id, from ref.instrument.v1."""
     names: dict[int, str] = {}
@@ -65,12 +59,3 @@ def instrument_names(root: Path) -> dict[int, str]:
                 venue, text(frame.rows, frame.heap, "symbol", index)
             )
     return names
-
-
-def last_frames(root: Path, key: WriterKey) -> Iterator[Frame]:
-    """The last frame of a sequence, if it has one."""
-    reader = LogReader(root, key)
-    last = reader.last_row
-    reader.close()
-    if last:
-        yield from frames(root, key, last)

@@ -6,6 +6,12 @@ from schemas.declare import Event, Field, Heap, Rows
 from schemas.money import format_e8
 
 
+def text(rows: Rows, heap: Heap, column: str, index: int) -> str:
+    """A text or bytes column of one row; bytes that are no text are escaped."""
+    at = int(rows[f"{column}_at"][index])
+    return bytes(heap[at : at + int(rows[f"{column}_size"][index])]).decode("utf-8", "backslashreplace")
+
+
 def row_columns(event: Event) -> tuple[str, ...]:
     """Names of the columns that are shown, in order: `reserved` ones are not; money loses its `_e8`."""
     return tuple(_shown_name(field) for field in _fields(event))
@@ -30,8 +36,7 @@ def _shown_name(field: Field) -> str:
 
 def _value(field: Field, rows: Rows, heap: Heap, index: int) -> object:
     if field.heap:
-        at = int(rows[f"{field.name}_at"][index])
-        return bytes(heap[at : at + int(rows[f"{field.name}_size"][index])]).decode("utf-8", "backslashreplace")
+        return text(rows, heap, field.name, index)
     value = rows[field.name][index].tolist()
     if _is_money(field):
         return [format_e8(one) for one in value] if field.count else format_e8(value)

@@ -9,7 +9,7 @@ import orjson
 
 from infra import sessions
 from infra.config import Config
-from infra.readback import text
+from infra.rows_text import text
 from infra.sessions import Session
 from schemas.address import NO_ORIGIN
 from schemas.declare import Heap, Rows

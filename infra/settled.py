@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from infra.status import Status
-from infra.watch import label
+from infra.status import Status, label
 from schemas.errors import WatchdogExpired
 from streams.api import WriterKey
 from streams.clock import Clock

@@ -1,4 +1,4 @@
-"""What a process says of itself: a small file in the session, rewritten once a second.
+"""What a process says of itself: a small file in the session, rewritten four times a second.
 
 The parent reads them for its view, and to know when everybody has done everything; a dead process leaves
 its last word behind.
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 import psutil
@@ -18,9 +18,13 @@ import psutil
 from infra.sessions import write_atomic
 from streams.api import WriterKey
 from streams.clock import Clock
-from streams.runner import Runner
+from streams.pipelines import writer_label
+from streams.topics import TOPIC_BY_NUMBER
 
-PERIOD_S = 0.5
+if TYPE_CHECKING:
+    from streams.runner import Runner
+
+PERIOD_S = 0.25
 State = Literal["starting", "running", "stopping", "stopped", "failed"]
 
 
@@ -92,6 +96,11 @@ def merge_rows(parts: Iterable[Mapping[WriterKey, int]]) -> dict[WriterKey, int]
         for key, row in dict(part).items():  # a copy: its owner goes on writing
             merged[key] = max(row, merged.get(key, 0))
     return merged
+
+
+def label(key: WriterKey) -> str:
+    """A sequence in words: `md.trade.v1/2 of wire_binance_usdm/0`."""
+    return f"{TOPIC_BY_NUMBER[key.topic].name}/{key.partition} of {writer_label(key.writer)}"
 
 
 def fill_from_runners(status: Status, runners: Sequence[Runner]) -> None:

@@ -16,11 +16,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text as Words
 
 from infra.output import mebibytes, table
-from infra.readback import frames, instrument_names, keys_of, last_frames, text, topic_frames
+from infra.readback import frames, instrument_names, keys_of, topic_frames
 from infra.status import Status
-from schemas.address import Origin
 from schemas.declare import Rows
-from schemas.events import BookAction, DeltaFlag, FrameKind, Trust
+from schemas.events import BookAction, DeltaFlag, Trust
 from schemas.hashing import ContentHash, RowHash, has_content, topic_hash
 from schemas.money import format_e8
 from streams.api import WriterKey
@@ -30,7 +29,6 @@ from streams.topics import TOPICS, Topic, topic
 Ids = npt.NDArray[np.int64]
 TOUCH = ("bid_price_e8", "bid_quantity_e8", "ask_price_e8", "ask_quantity_e8")
 TRUST_LOST = (Trust.EMPTY, Trust.GAP, Trust.RESYNCING, Trust.STALE)  # CROSSED is of an update that moved the book
-STOPPED = "stopped"  # how a connector that was asked to stop ends its last CLOSE row
 OUTPUT_TOPICS = tuple(dict.fromkeys(name for row in PIPELINES for name in row.outputs))
 
 
@@ -40,10 +38,9 @@ class BookReport:
 
     Attributes:
         last: the last quote row.
-        gaps, resyncs: breaks of the chain of updates, and snapshots asked for. That a connector hangs up when it is
-            stopped breaks nothing that anybody still waits for: it is not counted, and `last` stands before it.
+        gaps: breaks of the chain of updates.
         crossed: quotes in which the book was crossed.
-        resync_s: from each break to the book being whole again.
+        resync_s: from each break to the book being whole again; the first synchronisation heals no break.
         event_ids: update ids at which the book was consistent, ascending.
         ticker_shared, ticker_equal: update ids for which the venue published its own best bid and offer, and those
             of them at which ours was the same to the unit.
@@ -51,7 +48,6 @@ class BookReport:
 
     last: Rows | None = None
     gaps: int = 0
-    resyncs: int = 0
     crossed: int = 0
     resync_s: list[float] = field(default_factory=list)
     event_ids: list[Ids] = field(default_factory=list)
@@ -66,7 +62,7 @@ class BookReport:
             "best_ask": _price(last, "ask_price_e8"),
             "trust": Trust(int(last["trust"][0])).name if last is not None else Trust.EMPTY.name,
             "gaps": self.gaps,
-            "resyncs": self.resyncs,
+            "resyncs": len(self.resync_s),
             "crossed": self.crossed,
             "ticker_shared": self.ticker_shared,
             "ticker_equal": self.ticker_equal,
@@ -144,43 +140,22 @@ def row_hash_of(
 
 
 def book_reports(root: Path) -> dict[str, BookReport]:
-    """A report per instrument that had a book, by `venue:symbol`: as it stood when we hung up, if we did."""
+    """A report per instrument that had a book, by `venue:symbol`."""
     reports: dict[int, BookReport] = {}
-    hang_ups = _hang_ups(root)
-    after: set[tuple[Origin, int]] = set()  # delta rows that only say that we hung up
-    for key in keys_of(root, topic("md.book_delta.v1")):
-        for frame in frames(root, key):
-            gaps = np.flatnonzero(frame.rows["action"] == BookAction.GAP).tolist()
-            ours = [at for at in gaps if (frame.cause, int(frame.rows["cause_row"][at])) in hang_ups]
-            after |= {(Origin(*key), frame.row_first + at) for at in ours}
-            for instrument, rows in _by_instrument(np.delete(frame.rows, ours)):
-                _take_deltas(reports.setdefault(instrument, BookReport()), rows)
-    _take_quotes(root, reports, _shared_tickers(root, reports), after)
+    for frame in topic_frames(root, "md.book_delta.v1"):
+        for instrument, rows in _by_instrument(frame.rows):
+            _take_deltas(reports.setdefault(instrument, BookReport()), rows)
+    _take_quotes(root, reports, _shared_tickers(root, reports))
     names = instrument_names(root)
     return {names.get(instrument, str(instrument)): report for instrument, report in reports.items()}
 
 
-def _hang_ups(root: Path) -> set[tuple[Origin, int]]:
-    """Raw rows in which connectors wrote that they hung up because they were stopped, as the last thing they did."""
-    found = set()
-    for key in keys_of(root, topic("raw.frame.v1")):
-        for frame in last_frames(root, key):
-            for at in np.flatnonzero(frame.rows["kind"] == FrameKind.CLOSE):
-                if text(frame.rows, frame.heap, "payload", int(at)).endswith(STOPPED):
-                    found.add((Origin(*key), frame.row_first + int(at)))
-    return found
-
-
-def _take_quotes(
-    root: Path, reports: dict[int, BookReport], tickers: Mapping[int, Rows], after: set[tuple[Origin, int]]
-) -> None:
+def _take_quotes(root: Path, reports: dict[int, BookReport], tickers: Mapping[int, Rows]) -> None:
     """Last quotes, crossings, and the comparison with the venue's own touch."""
     for key in keys_of(root, topic("md.quote.v1")):
         before: dict[int, Rows] = {}
         for frame in frames(root, key):
-            causes = frame.rows["cause_row"].tolist()
-            ours = [at for at, row in enumerate(causes) if (frame.cause, row) in after] if after else []
-            for instrument, rows in _by_instrument(np.delete(frame.rows, ours)):
+            for instrument, rows in _by_instrument(frame.rows):
                 report = reports.setdefault(instrument, BookReport())
                 report.crossed += int((rows["trust"] == Trust.CROSSED).sum())
                 if instrument in before:
@@ -197,7 +172,6 @@ def _take_deltas(report: BookReport, rows: Rows) -> None:
     levels = (rows["action"] == BookAction.UPDATE) | (rows["action"] == BookAction.SNAPSHOT)
     report.event_ids.append(np.unique(rows["update_id"][whole & levels]))
     report.gaps += int((rows["action"] == BookAction.GAP).sum())
-    report.resyncs += int((rows["action"] == BookAction.RESYNC).sum())
     ended = (rows["flags"] & DeltaFlag.SNAPSHOT_END) != 0
     for row in rows[(rows["action"] == BookAction.GAP) | ended]:
         now_ns = int(row["ts_recv_ns"])

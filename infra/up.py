@@ -9,9 +9,11 @@ This process holds no rows: it starts, watches and stops the others, and reads t
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -20,19 +22,15 @@ from typing import Any
 import psutil
 
 from connectors.simulator.faults import fault_help as venue_fault_help
-from infra import sessions, wiring
+from infra import sessions
 from infra.broker import Broker, OnProgress
 from infra.config import Config
 from infra.display import Display
 from infra.kafka_topics import apply, plan
 from infra.place import broker_settings, session_directory
-from infra.readback import root_of
-from infra.registry import ParametersOf
-from infra.session_rows import write_session
 from infra.sessions import Session
 from infra.settled import Cast, Settling
 from infra.status import Status, read_all
-from infra.summary import summarize
 from infra.supervisor import ENTRY, ChildSpec, ChildState, Supervisor
 from infra.up_plan import EMBEDDED, NO_BROKER, Feed, ProcessFault, UpPlan
 from infra.view import ProcessLine
@@ -70,7 +68,7 @@ class Up:
         display: Display,
         clock: Clock,
         name: str = "",
-        parameters: ParametersOf | None = None,
+        parameters: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.plan = plan
         self._config = config
@@ -90,6 +88,9 @@ class Up:
 
     def run(self, progress: OnProgress) -> dict[str, Any]:
         """Start, watch until the end (or Ctrl-C), stop, and sum up. Returns the summary."""
+        # What this process itself needs of compiled code is loaded while others start.
+        loading = threading.Thread(target=partial(importlib.import_module, "infra.wiring"), name="loading", daemon=True)
+        loading.start()
         with ExitStack() as stack:
             warming = self._warm()
             stack.callback(_end, warming)
@@ -104,7 +105,8 @@ class Up:
                 self._start_venues(supervisor)
                 self._wait_warm(warming)
                 self._start_rest(supervisor, session)
-                watcher = Watcher(wiring.watch_source(session, self._address), self._clock)
+                loading.join()
+                watcher = self._open_eyes(session)
                 self._watch(supervisor, session, watcher)
             except KeyboardInterrupt:
                 interrupted = True
@@ -151,7 +153,6 @@ class Up:
         session = sessions.create(self._config, content, self._clock, self._session_name, directory)
         self._session_name = session.name
         stack.enter_context(sessions.held(session))
-        write_session(session, session.log)
         source = "SYNTHETIC DATA: nobody traded this. " if self.plan.synthetic else ""
         self._display.begin(f"session {session.name}: {self.plan.label}", source)
         return session
@@ -203,6 +204,13 @@ class Up:
         return ChildSpec(name, (*words, *common))
 
     # --- watching ---
+
+    def _open_eyes(self, session: Session) -> Watcher:
+        from infra.session_rows import write_session
+        from infra.wiring import watch_source
+
+        write_session(session, session.log)
+        return Watcher(watch_source(session, self._address), self._clock)
 
     def _watch(self, supervisor: Supervisor, session: Session, watcher: Watcher) -> None:
         """Until everything played was written down, or the time is up; for ever without an end."""
@@ -289,8 +297,12 @@ class Up:
     # --- the end ---
 
     def _sum_up(self, session: Session, interrupted: bool) -> dict[str, Any]:
+        from infra.readback import root_of
+        from infra.summary import summarize
+        from infra.wiring import seal_session
+
         if self._address:
-            wiring.seal_session(session, self._address)
+            seal_session(session, self._address)
         summary = summarize(
             root_of(session),
             read_all(session.status),

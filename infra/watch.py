@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.readback import text
+from infra.rows_text import text
 from infra.status import Status
 from schemas.declare import Rows
 from schemas.events import BarKind, Trust
@@ -18,7 +18,6 @@ from schemas.instruments import Venue, instrument_name
 from schemas.money import format_e8
 from streams.api import Chunk, Source, StartAt, TopicPartition, WriterKey
 from streams.clock import Clock
-from streams.pipelines import writer_label
 from streams.topics import TOPIC_BY_NUMBER, topic
 
 WATCHED = ("ref.instrument.v1", "md.quote.v1", "md.bar.v1")
@@ -166,11 +165,6 @@ def last_of_each(rows: Rows) -> list[tuple[int, Any, int]]:
         mine = rows[ids == instrument]
         found.append((instrument, mine[-1], len(mine)))
     return found
-
-
-def label(key: WriterKey) -> str:
-    """A sequence in words: `md.trade.v1/2 of wire_binance_usdm/0`."""
-    return f"{TOPIC_BY_NUMBER[key.topic].name}/{key.partition} of {writer_label(key.writer)}"
 
 
 def _instrument_name(chunk: Chunk, index: int) -> str:

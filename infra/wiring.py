@@ -15,7 +15,7 @@ from connectors.venues import venue_parts
 from infra.config import Config, config
 from infra.connector_process import ConnectorProcess
 from infra.output import say
-from infra.place import NO_BROKER, Place, running_address
+from infra.place import NO_BROKER, Place, address_or_none, running_address
 from infra.readback import root_of
 from infra.registry import processor
 from infra.service import service, stop_on_signal
@@ -71,6 +71,18 @@ def watch_source(session: Session, broker: str) -> Source:
     if broker:
         return KafkaSource(Kafka(broker), "shriven.watch", session.incarnation, session.created_ns)
     return LocalSource(session.log, session.incarnation)
+
+
+def reader_of(settings: Config, session: Session, broker: str) -> Source:
+    """For `topics tail`: from the broker that is said, else the sealed copy, else where the session runs.
+
+    Args:
+        broker: `none` for the local files, "" for wherever the session is.
+    """
+    address = broker or ("" if session.sealed.exists() else str(session.plan.get("broker", NO_BROKER)))
+    if address in ("", NO_BROKER):
+        return LocalSource(root_of(session), session.incarnation)
+    return watch_source(session, address_or_none(settings, address))
 
 
 def local_sink(session: Session, row: Pipeline, task: int) -> LocalSink:

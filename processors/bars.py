@@ -17,7 +17,7 @@ from processors.kernels import bars as kernel
 from processors.kernels import profile
 from processors.kernels.slots import enter_slot, find_slot
 from processors.parameters import check_range, read_parameters
-from processors.words import as_rows, as_words, index_size
+from processors.words import as_rows, as_words, copy_sparse, index_size
 from schemas.address import NO_ORIGIN
 from schemas.declare import Event
 from schemas.errors import ConfigInvalid, InputInvalid
@@ -288,8 +288,9 @@ class Bars:
             return False
         if slot == len(state["heads"]):
             larger = self._arrays(min(2 * slot, self.parameters.instruments_max))
-            for name in ("heads", "bars", "done", "shapes", "volumes"):
+            for name in ("heads", "bars", "done", "shapes"):
                 larger[name][: len(state[name])] = state[name]
+            copy_sparse(larger["volumes"], state["volumes"])
             for known in range(slot):
                 enter_slot(larger["index"], larger["heads"], larger["heads"][known, kernel.INSTRUMENT], known)
             state.update(larger)

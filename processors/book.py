@@ -17,7 +17,7 @@ from processors.kernels import book as kernel
 from processors.kernels import ladder
 from processors.kernels.slots import enter_slot, find_slot
 from processors.parameters import check_range, read_parameters
-from processors.words import as_rows, as_words, index_size
+from processors.words import as_rows, as_words, copy_sparse, index_size
 from schemas.address import NO_ORIGIN
 from schemas.declare import Event
 from schemas.errors import ConfigInvalid
@@ -28,6 +28,7 @@ QUOTE_OUTPUT, SNAPSHOT_OUTPUT = 0, 1
 QUOTES_PER_CALL_MAX = 8192  # room for outputs of one kernel call; the call is repeated when it is used up
 SNAPSHOTS_PER_CALL_MAX = 512
 DEAD_PER_CALL_MAX = 256
+FAR_LEVELS_FIRST = 4  # levels of a side outside of the window that fit at first; doubles up to the bound
 DAY_NS = 86_400_000_000_000
 
 # The kernel reads and writes rows as 64-bit words: these layouts are part of its contract.
@@ -60,8 +61,8 @@ class BookParameters:
     """Bounds and intervals.
 
     Attributes:
-        instruments_max: books of one task. Memory is about 16 bytes × ladder_ticks + 64 bytes ×
-            overflow_levels_max for each instrument seen.
+        instruments_max: books of one task. Each has 16 bytes × ladder_ticks, of which pages never touched cost
+            nothing, and 64 bytes for each level that the fullest far map had room for.
         ladder_ticks: width of the fast window of one side, in ticks; a power of two.
         overflow_levels_max: levels of one side outside of that window; a power of two.
         stale_after_ns: a book whose stream is silent for so long (our clock) is STALE; 0: never.
@@ -119,6 +120,7 @@ class Book:
         self._settings = np.zeros(kernel.SETTINGS_SIZE, dtype=np.int64)
         self._settings[kernel.STALE_AFTER_NS] = self.parameters.stale_after_ns
         self._settings[kernel.SNAPSHOT_EVERY_NS] = self.parameters.snapshot_every_ns
+        self._settings[kernel.FAR_CAPACITY_MAX] = 2 * self.parameters.overflow_levels_max
         self._idle: list[_Scratch] = []
 
     @classmethod
@@ -127,7 +129,7 @@ class Book:
         return cls(read_parameters(BookParameters, parameters, cls.name))
 
     def initial_state(self) -> State:
-        return self._arrays(1)
+        return self._arrays(1, 2 * FAR_LEVELS_FIRST)
 
     def on_batch(self, state: State, batch: Batch, out: Outputs) -> None:
         words = as_words(batch.rows)
@@ -151,6 +153,10 @@ class Book:
             elif status == kernel.SLOT_WANTED and not self._add_slot(state, int(batch.rows["instrument"][at])):
                 self._put_aside(batch, at, DeadReason.LIMIT, kernel.NO_SLOT, out)
                 at += 1
+            elif status == kernel.FAR_WANTED:
+                larger = np.zeros_like(state["far"], shape=(len(state["far"]), 2 * state["far"].shape[1], 2))
+                ladder.enlarge_far(state["far"], larger)
+                state["far"] = larger
         self._idle.append(scratch)
 
     def on_time(self, state: State, now_ns: int, out: Outputs) -> None:
@@ -200,9 +206,9 @@ class Book:
             payload=row.tobytes(),
         )
 
-    def _arrays(self, slots: int) -> State:
+    def _arrays(self, slots: int, far: int) -> State:
         """Fresh arrays for so many instruments. Zeroed memory costs nothing until it is touched."""
-        cells, far = self.parameters.ladder_ticks, 2 * self.parameters.overflow_levels_max
+        cells = self.parameters.ladder_ticks
         sides = np.zeros((slots * 2, ladder.SIDE_COLUMNS), dtype=np.int64)
         sides[:, ladder.TOP] = -1
         return {
@@ -221,9 +227,10 @@ class Book:
         if slot == self.parameters.instruments_max:
             return False
         if slot == len(state["books"]):
-            larger = self._arrays(min(2 * slot, self.parameters.instruments_max))
-            for name in ("books", "sides", "ladder", "occupied", "far"):
+            larger = self._arrays(min(2 * slot, self.parameters.instruments_max), state["far"].shape[1])
+            for name in ("books", "sides", "occupied", "far"):
                 larger[name][: len(state[name])] = state[name]
+            copy_sparse(larger["ladder"], state["ladder"])
             for known in range(slot):
                 enter_slot(larger["index"], larger["books"], larger["books"][known, kernel.INSTRUMENT], known)
             state.update(larger)
@@ -237,9 +244,10 @@ def touch(state: State, instrument: int) -> Touch:
     slot = int(find_slot(state["index"], state["books"], instrument))
     if slot < 0:
         return Touch(0, 0, 0, 0, 0, Trust.EMPTY)
-    row = [int(value) for value in state["books"][slot]]
-    quoted = row[kernel.QUOTED : kernel.QUOTED + 4]
-    return Touch(*quoted, update_id=row[kernel.UPDATE_ID], trust=Trust(row[kernel.TRUST]))
+    row = state["books"][slot].tolist()
+    bid_price, bid_quantity, ask_price, ask_quantity = row[kernel.QUOTED : kernel.QUOTED + 4]
+    trust = Trust(row[kernel.TRUST])
+    return Touch(bid_price, bid_quantity, ask_price, ask_quantity, row[kernel.UPDATE_ID], trust)
 
 
 def levels(state: State, instrument: int, side: Side) -> list[tuple[int, int]]:

@@ -29,6 +29,13 @@ def as_rows(words: Words, count: int, dtype: np.dtype[Any]) -> Rows:
     return words[:count].copy().reshape(-1).view(dtype)
 
 
+def copy_sparse(target: npt.NDArray[Any], source: npt.NDArray[Any]) -> None:
+    """Copy what is not zero, line by line: memory that was never touched stays so."""
+    for line in range(len(source)):
+        cells = np.flatnonzero(source[line])
+        target[line].reshape(-1)[cells] = source[line].reshape(-1)[cells]
+
+
 def index_size(slots: int) -> int:
     """Entries of the hash table over so many slots (see processors/kernels/slots.py)."""
     return 1 << (2 * slots - 1).bit_length()

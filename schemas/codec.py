@@ -5,7 +5,6 @@ Everything here runs once per frame or once per call; what runs per row is in `s
 
 from __future__ import annotations
 
-import importlib
 import struct
 import threading
 from collections.abc import Mapping, Sequence
@@ -16,12 +15,11 @@ import numpy.typing as npt
 
 from schemas.address import NO_ORIGIN, Origin
 from schemas.avro import Schema, wire_fields
-from schemas.compiled import generate, layout, read, write
-from schemas.compiled.bits import CHECKED
+from schemas.compiled import generate, layout
 from schemas.compiled.layout import Status
 from schemas.declare import EMPTY_HEAP, Event, Heap, Rows
 from schemas.errors import InputInvalid
-from schemas.resolve import FRAMING_BYTES, Resolved, resolve
+from schemas.resolve import FRAMING_BYTES, resolve
 
 Buffer = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
 Spans = npt.NDArray[np.int64]  # int64[frames, 2]: first byte and one past the last byte of each frame
@@ -150,9 +148,34 @@ def read_only(data: Buffer) -> npt.NDArray[np.uint8]:
     return array
 
 
-def wrapping(kernel: Any) -> Any:
-    """Kernels count on integers that wrap around, of which numpy warns when numba does not compile."""
-    return np.errstate(over="ignore")(kernel) if CHECKED else kernel
+class Kernels(NamedTuple):
+    """The compiled functions that serve one event."""
+
+    read_heads: Any
+    read_only_head: Any
+    decode_frames: Any
+    decode_blocks: Any
+    is_one_block: Any
+    encode_frame: Any
+
+
+def kernels_of(event: Event) -> Kernels:
+    """Import the event's kernels; each is compiled, or loaded from numba's cache, when first called."""
+    # Imported here: numba takes a second to import, and not every program that can name a frame needs it.
+    from schemas.compiled import book_delta, quote, read, trade, write
+    from schemas.compiled.bits import CHECKED
+
+    generated: dict[str, Any] = {"Trade": trade, "BookDelta": book_delta, "Quote": quote}
+    decode_frames: Any = read.decode_frames
+    encode_frame: Any = write.encode_frame
+    if event in generate.GENERATED:
+        decode_frames, encode_frame = generated[event.name].decode_frames, generated[event.name].encode_frame
+    if CHECKED:  # kernels count on integers that wrap around, of which numpy warns when numba does not compile
+        wraps = np.errstate(over="ignore")
+        decode_frames, encode_frame = wraps(decode_frames), wraps(encode_frame)
+    return Kernels(
+        read.read_heads, read.read_only_head, decode_frames, read.decode_blocks, read.is_one_block, encode_frame
+    )
 
 
 class Codec:
@@ -174,11 +197,7 @@ class Codec:
         self._row_max = layout.row_bytes_max(event)
         self._has_heap = bool(event.heap_fields)
         self._plain = not self._has_heap and all(not field.count and field.kind != "f64" for field in event.fields)
-        decode_frames, encode_frame = read.decode_frames, write.encode_frame
-        if event in generate.GENERATED:
-            compiled = importlib.import_module(f"schemas.compiled.{generate.module_name(event)}")
-            decode_frames, encode_frame = compiled.decode_frames, compiled.encode_frame
-        self._decode_frames, self._encode_frame = wrapping(decode_frames), wrapping(encode_frame)
+        self._kernels = kernels_of(event)
 
     # -- encoding --
 
@@ -195,7 +214,9 @@ class Codec:
         pinned = 0
         while True:
             out = _scratch.at_least(size)
-            stop = self._encode_frame(words, self._program, self._facts, self._reserved, heads, pool, out, pinned)
+            stop = self._kernels.encode_frame(
+                words, self._program, self._facts, self._reserved, heads, pool, out, pinned
+            )
             if stop >= 0:
                 return out[:stop].tobytes()
             status = heads[0, layout.STATUS]
@@ -207,12 +228,12 @@ class Codec:
                 raise self._refusal(heads[0], None)
 
     def _words_of(self, rows: Rows) -> npt.NDArray[np.uint64]:
-        """The rows as uint64[rows, words], read-only, of one piece."""
+        """The rows as uint64[rows, words], of the one type kernels are compiled for: of one piece, aligned, writable.
+
+        Rows that are not are copied.
+        """
         words = np.ascontiguousarray(rows).view(np.uint64).reshape(-1, self._words)
-        if not words.flags.aligned:
-            words = words.copy()
-        words.flags.writeable = False
-        return words
+        return words if words.flags.carray else words.copy()
 
     def _fill_head(
         self, heads: npt.NDArray[np.int64], writer: int, incarnation: int, row_first: int, cause: Origin, count: int
@@ -241,11 +262,11 @@ class Codec:
         """See `schemas.frame.decode`."""
         buffer = read_only(data)
         heads = _scratch.heads
-        count = read.read_only_head(buffer, heads, self._facts)
+        count = self._kernels.read_only_head(buffer, heads, self._facts)
         if count >= 0:
             words = np.empty((count, self._words), dtype=np.uint64)
             heap = np.empty(len(buffer), dtype=np.uint8) if self._has_heap else _NO_HEAP
-            used = self._decode_frames(buffer, heads, self._program, words, heap)
+            used = self._kernels.decode_frames(buffer, heads, self._program, words, heap)
             if used >= 0:
                 return self._frame(heads, words.reshape(-1).view(self._dtype), heap[:used])
         return self._decode_rare(buffer, heads)
@@ -266,7 +287,7 @@ class Codec:
         rows = np.empty(self._count_blocks(buffer, heads), dtype=self._dtype)
         words = rows.view(np.uint64).reshape(len(rows), self._words)
         heap = np.empty(len(buffer) if self._has_heap else 0, dtype=np.uint8)
-        read.decode_blocks(buffer, heads, 0, self._facts, self._program, words, heap, True)
+        self._kernels.decode_blocks(buffer, heads, 0, self._facts, self._program, words, heap, True)
         used = sum(int(rows[f"{field.name}_size"].sum(dtype=np.int64)) for field in self.event.heap_fields)
         return self._frame(heads, rows, heap[:used])
 
@@ -274,7 +295,7 @@ class Codec:
         """Walk a whole frame; its rows. Raises InputInvalid."""
         spare = np.empty((1, self._words), dtype=np.uint64)
         heap = np.empty(len(buffer) if self._has_heap else 0, dtype=np.uint8)
-        count = read.decode_blocks(buffer, heads, 0, self._facts, self._program, spare, heap, False)
+        count = self._kernels.decode_blocks(buffer, heads, 0, self._facts, self._program, spare, heap, False)
         if count < 0:
             raise self._refusal(heads[0], buffer)
         return int(count)
@@ -283,7 +304,7 @@ class Codec:
         """See `schemas.frame.peek`."""
         buffer = read_only(data)
         heads = _scratch.heads
-        count = read.read_only_head(buffer, heads, self._facts)
+        count = self._kernels.read_only_head(buffer, heads, self._facts)
         if count < 0:
             status = Status(int(heads[0, layout.STATUS]))
             if status == Status.SCHEMA_ID and schema_id_of(buffer) in self.older:
@@ -294,7 +315,7 @@ class Codec:
                 raise self._refusal(heads[0], buffer)
         # The count of the first block is the count of all rows when there is no other block: of integers alone
         # that shows in the number of their ends; other rows have to be walked.
-        if count < 0 or (count and not (self._plain and read.is_one_block(buffer, heads, len(self._program)))):
+        if count < 0 or (count and not (self._plain and self._kernels.is_one_block(buffer, heads, len(self._program)))):
             count = self._count_blocks(buffer, heads)
         writer, incarnation, row_first, *cause = _HEADER.unpack_from(heads, _HEADER_AT)
         return FrameHead(self.event.schema_id, writer, incarnation, row_first, count, Origin._make(cause))
@@ -306,13 +327,15 @@ class Codec:
         buffer, spans = _joined(data, spans)
         heads = np.zeros((len(spans), _scratch.heads.shape[1]), dtype=np.int64)
         heads[:, layout.START : layout.STOP + 1] = spans
-        count = read.read_heads(buffer, heads, self._facts)
+        count = self._kernels.read_heads(buffer, heads, self._facts)
         if count < 0:
             return self._decode_each(buffer, spans, heads, -1 - count)
         rows = into[:count] if into is not None and len(into) >= count else np.empty(count, dtype=self._dtype)
+        assert rows.dtype == self._dtype, f"rows to decode {self.event.name} into have dtype {rows.dtype}"
+        assert rows.flags.carray, "rows to decode into must be writable and of one piece"
         words = rows.view(np.uint64).reshape(count, self._words)
-        heap = np.empty(len(buffer), dtype=np.uint8) if self._has_heap else _NO_HEAP
-        used = self._decode_frames(buffer, heads, self._program, words, heap)
+        heap = np.empty(int(np.diff(spans).sum()) if self._has_heap else 0, dtype=np.uint8)  # spans may overlap
+        used = self._kernels.decode_frames(buffer, heads, self._program, words, heap)
         if used < 0:
             return self._decode_each(buffer, spans, heads, -1 - used)
         starts = np.append(heads[:, layout.ROW_AT], count)
@@ -361,16 +384,15 @@ class Codec:
         place = f" in {fields[column].name}" if 0 <= column < len(fields) and row >= 0 else ""
         place += f" of row {row}" if row >= 0 else ""
         if buffer is None:
-            return InputInvalid(f"{self.event.name} rows cannot become a frame: it{_has(status)}{place}.")
+            return InputInvalid(
+                f"Rows of {self.event.name} cannot become a frame: one {WHAT[status]}{place}. "
+                "The rule or connector that made the row is wrong; the rows were not written."
+            )
         found = f" ({schema_id_of(buffer)})" if status == Status.SCHEMA_ID else ""
         return InputInvalid(
             f"Not a frame of {self.event.name} (schema {self.event.schema_id}): it {WHAT[status]}{found}{place}, "
             f"at byte {where} of {len(buffer)}. It was cut, altered or written by another program; put it aside."
         )
-
-
-def _has(status: Status) -> str:
-    return f" {WHAT[status]}"
 
 
 def schema_id_of(buffer: Buffer) -> int:
@@ -392,6 +414,3 @@ def _joined(data: Buffer | Sequence[Buffer], spans: Spans | None) -> tuple[npt.N
     if len(spans) and not ((spans[:, 0] >= 0) & (spans[:, 0] <= spans[:, 1]) & (spans[:, 1] <= len(buffer))).all():
         raise InputInvalid(f"Spans of frames reach outside the {len(buffer)} bytes given.")
     return buffer, spans
-
-
-__all__ = ["Buffer", "Codec", "Frame", "FrameHead", "Frames", "Resolved", "Spans", "schema_id_of"]

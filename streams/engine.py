@@ -39,7 +39,7 @@ class Engine:
 
     Attributes:
         state: the rule's arrays.
-        clock_ns: largest receive time or fired moment so far; for statistics.
+        clock_ns: about the latest receive time or fired moment so far; for statistics.
         taken: the last row processed per input sequence.
         checkpoint: number of the last finished checkpoint.
         rows_in, dead: rows processed and put aside since this object was made.
@@ -98,7 +98,6 @@ class Engine:
         if verdict.first_sight:
             self.entries.append(Entry(JournalKind.BASELINE, *chunk.key, last=chunk.row_first - 1))
         self._journal_run(chunk.key, chunk.row_first, chunk.row_last)
-        times = chunk.rows["ts_recv_ns"]
         self._out.origin = chunk.origin
         if verdict.missing:
             self._row_gap(chunk, verdict.missing)
@@ -107,7 +106,7 @@ class Engine:
             Batch(self._inputs[chunk.key.topic], chunk.origin, chunk.row_first, chunk.rows, chunk.heap),
             self._out,
         )
-        self.clock_ns = max(self.clock_ns, int(times.max()))
+        self.clock_ns = max(self.clock_ns, int(chunk.rows["ts_recv_ns"][-1]))
         self.rows_in += len(chunk.rows)
         self._count()
 

@@ -60,7 +60,6 @@ PACK_HEAD: Final = tuple(struct.Struct(f"<QqII{-size & 7}x").pack for size in ra
 SEAL_BYTES: Final = RECORD_BYTES  # so that a reader may unpack a head wherever a commit word may stand
 
 FRAME_BYTES_MAX: Final = 1 << 28  # above every broker's message limit; bounds what a damaged size can cost
-ROW_COUNT_MAX: Final = (1 << 32) - 1
 SEGMENT_BYTES_MIN: Final = 4096
 SEGMENT_FIRST_BYTES: Final = 1 << 20  # a writer's first segment; each next doubles: fifty quiet writers cost 50 MB
 TS_NONE_NS: Final = -(1 << 63)  # before every record

@@ -192,7 +192,7 @@ class LogReader:
     def _map(self, row_first: int) -> Segment:
         segment = self._open.get(row_first)
         if segment is None:
-            segment = Segment(segment_path(self._directory, row_first), self.key, huge=True)
+            segment = Segment(segment_path(self._directory, row_first), self.key)
             for stale in [row for row in self._open if self._open[row] is not self._segment][:-_OPEN_SEGMENTS_MAX]:
                 self._open.pop(stale).close()
                 self._indexes.pop(stale, None)

@@ -43,11 +43,10 @@ def read_records(segment: Segment, at: int, row: int, bytes_max: int) -> tuple[l
         if not word:
             return records, at, row, "end"
         row_first, ts_ns, row_count, size = unpack(view, at + 8)
-        body = at + 32 + (-size & 7)
-        end = body + size
+        end = at + 39 + size & -8  # head, frame, and the zeros between them
         if end > limit or COMMITTED | crc_of(view[at + 8 : end]) != word or row_first != row or not row_count:
             return records, at, row, "sealed" if word == SEAL else "damaged"
-        append(new(record_of, (row_first, row_count, ts_ns, view[body:end])))
+        append(new(record_of, (row_first, row_count, ts_ns, view[end - size : end])))
         row += row_count
         at = end
     return records, at, row, "more"

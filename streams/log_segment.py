@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from schemas.errors import IntegrityError, ResourceExhausted
 from streams.api import WriterKey
@@ -27,10 +27,14 @@ from streams.log_format import (
     unpack_header,
 )
 
-# Large folios make appends of 12 KB frames half as expensive again (one page fault and one allocation per 2 MiB),
-# but a sync then writes whole folios: 2 MiB for 200 bytes. Only writers that have filled smaller segments get them.
-HUGE_FROM_BYTES: Final = 8 << 20
-_ZEROS: Final = bytes(1 << 16)
+# A store to a page that is not in memory costs a fault, an allocation and a zeroing: 9.5 µs for the three pages of a
+# 12 KB frame. Writing zeros ahead of the writer by one `pwrite` brings 64 pages at once, in large folios: 3.2 µs in
+# all, against 5.3 for a plain `write` of the frame. A sync then writes whole folios, so quiet writers, whose segments
+# are small, look less far ahead.
+AHEAD_BYTES_MAX: Final = 256 << 10
+_AHEAD_SHARE: Final = 16
+PAGE_BYTES: Final = 4096
+_ZEROS: Final = bytes(AHEAD_BYTES_MAX)
 
 
 def allocate(file: int, size_bytes: int) -> None:
@@ -50,7 +54,7 @@ class Segment:
         cut: the file is shorter than its header says.
     """
 
-    def __init__(self, path: Path, key: WriterKey, *, writable: bool = False, huge: bool = False) -> None:
+    def __init__(self, path: Path, key: WriterKey, *, writable: bool = False) -> None:
         """Map an existing segment.
 
         Raises:
@@ -77,9 +81,8 @@ class Segment:
                 undo.pop_all()
             else:  # a reader needs no file; the mapping outlives it
                 self._file = -1
-        if huge and self.header.size_bytes >= HUGE_FROM_BYTES:
-            with contextlib.suppress(OSError):  # a kernel without large folios: ordinary pages then
-                self.memory.madvise(mmap.MADV_HUGEPAGE)
+        if writable:  # reading ahead of a writer would bring megabytes of nothing
+            self.memory.madvise(mmap.MADV_RANDOM)
         self.view = memoryview(self.memory)
         self.words = self.view.cast("Q")
         self.limit = usable - SEAL_BYTES
@@ -87,6 +90,21 @@ class Segment:
     @property
     def row_first(self) -> int:
         return self.header.row_first
+
+    def write_ahead(self, start: int, needed: int) -> int:
+        """Bring zeros into memory from page boundary `start` on, at least up to `needed`; returns how far.
+
+        Raises:
+            ResourceExhausted: the file system allocates on writing (copy on write) and is full.
+        """
+        stop = max(start + min(AHEAD_BYTES_MAX, len(self.view) // _AHEAD_SHARE), needed)
+        stop = min(pages(stop), len(self.view))
+        while start < stop:
+            try:
+                start += os.pwrite(self._file, _ZEROS[: stop - start], start)
+            except OSError as error:
+                explain_full(error, stop - start, self.path)
+        return stop
 
     def sync(self) -> None:
         """Force stored bytes to the disk. On Linux `fdatasync` covers stores through a mapping."""
@@ -132,14 +150,24 @@ def allocate_or_explain(file: int, size_bytes: int, path: Path) -> None:
     try:
         allocate(file, size_bytes)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
+        explain_full(error, size_bytes, path)
+
+
+def explain_full(error: OSError, size_bytes: int, path: Path) -> NoReturn:
+    """Raises: ResourceExhausted for a disk that is full; else the error itself."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         free = shutil.disk_usage(path.parent).free
         raise ResourceExhausted(
             f"No room for a log segment of {size_bytes:,} bytes at {path}: {os.strerror(error.errno)}"
             f" ({free:,} bytes are free). Nothing was written and the log is intact. Free some space, raise the limit,"
             " or keep less (retention); appending works again as soon as there is room."
         ) from error
+    raise error
+
+
+def pages(size_bytes: int) -> int:
+    """Rounded up to whole pages."""
+    return -(-size_bytes // PAGE_BYTES) * PAGE_BYTES
 
 
 def read_header(path: Path, key: WriterKey | None = None) -> SegmentHeader:

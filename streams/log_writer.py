@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Final
 
 from crc32c import crc32c
 
@@ -17,7 +16,6 @@ from streams.log_format import (
     HEADER_BYTES,
     PACK_HEAD,
     RECORD_BYTES,
-    ROW_COUNT_MAX,
     SEAL,
     SEAL_BYTES,
     SEGMENT_FIRST_BYTES,
@@ -31,10 +29,8 @@ from streams.log_index import SparseIndex
 from streams.log_lock import ProcessLock
 from streams.log_recovery import LOCK_NAME, Recovered, recover
 from streams.log_retention import remove_expired
-from streams.log_segment import Segment, create_segment
+from streams.log_segment import Segment, create_segment, pages
 from streams.log_sync import IntervalSync, sync_refused
-
-_PAGE_BYTES: Final = 4096
 
 
 class LogWriter:
@@ -109,7 +105,7 @@ class LogWriter:
         begin = self._at
         body = begin + 8
         end = body + len(record)
-        if end > self._bound or row_first != self._row_next or row_count < 1 or size < 1:
+        if end > self._bound or row_first != self._row_next or not row_count or not size:
             self._make_room(size, len(record), row_first, row_count)
             begin = self._at
             body = begin + 8
@@ -185,16 +181,18 @@ class LogWriter:
             self._enter(segment_path(self._directory, state.segment_row), state.at, state.index)
 
     def _enter(self, path: Path, at: int = HEADER_BYTES, index: SparseIndex | None = None) -> None:
-        self._segment = Segment(path, self.key, writable=True, huge=not self._every_append)
+        self._segment = Segment(path, self.key, writable=True)
         self._memory, self._words = self._segment.memory, self._segment.words
         self._size_bytes = self._segment.header.size_bytes
         self._at = at
+        # With a sync after every append, whole pages are enough: a sync writes whole folios.
+        self._ahead = self._segment.limit if self._every_append else pages(at)
         self._index = index or SparseIndex(self._segment.row_first, self._ts_max_ns, self.options.index_every_bytes)
         self._set_bound()
 
     def _set_bound(self) -> None:
-        """Where `append` has to stop and think: at the segment's end or at the next index entry."""
-        self._bound = min(self._segment.limit, self._index.next_at)
+        """Where `append` has to stop and think: at the segment's end, the next index entry, or where no memory is."""
+        self._bound = min(self._segment.limit, self._index.next_at, self._ahead)
 
     def _make_room(self, size: int, record_bytes: int, row_first: int, row_count: int) -> None:
         """Everything that is not one more record behind the last."""
@@ -205,7 +203,7 @@ class LogWriter:
                 f"{self._directory}: row {row_first} cannot follow row {self._row_next - 1}: numbers go up one by one."
                 " Usually rows were lost or repeated before the log, or another session's numbers are in use."
             )
-        if not (1 <= row_count <= ROW_COUNT_MAX and 1 <= size <= FRAME_BYTES_MAX):
+        if not row_count or not 1 <= size <= FRAME_BYTES_MAX:
             raise InputInvalid(
                 f"{self._directory}: a frame of {size:,} bytes and {row_count} rows cannot be logged;"
                 f" 1 to {FRAME_BYTES_MAX:,} bytes and at least one row can."
@@ -215,6 +213,9 @@ class LogWriter:
             self._rotate(record_bytes)
         elif self._at >= self._index.next_at:
             self._index.add(row_first, self._ts_max_ns, self._at)
+        end = self._at + 8 + record_bytes
+        if end > self._ahead:
+            self._ahead = self._segment.write_ahead(self._ahead, end)
         self._set_bound()
         # The bound may lie inside this record (the index entry is due at the next one): it fits all the same.
 
@@ -235,8 +236,8 @@ class LogWriter:
 
     def _create(self, record_bytes: int) -> Path:
         """A new segment, twice the size of the last; on a nearly full disk just as large as needed."""
-        needed = _pages(HEADER_BYTES + RECORD_BYTES + record_bytes + SEAL_BYTES)
-        wanted = max(needed, _pages(min(self.options.segment_bytes, self._size_bytes * 2)))
+        needed = pages(HEADER_BYTES + RECORD_BYTES + record_bytes + SEAL_BYTES)
+        wanted = max(needed, pages(min(self.options.segment_bytes, self._size_bytes * 2)))
         try:
             return self._create_of(wanted)
         except ResourceExhausted:
@@ -277,7 +278,3 @@ class LogWriter:
         if failure is not None:
             self.halt()
             raise sync_refused(failure, self._directory)
-
-
-def _pages(size_bytes: int) -> int:
-    return -(-size_bytes // _PAGE_BYTES) * _PAGE_BYTES

@@ -58,6 +58,10 @@ class RunnerOptions:
     replay_from_start: bool = False
 
 
+ON_A_BROKER = RunnerOptions()
+IN_FILES = RunnerOptions(commit_interval_ns=MS, quiet_interval_ns=20 * MS)  # a commit costs microseconds there
+
+
 @dataclass
 class RunnerStats:
     """What a runner did since it started, in plain numbers; written by its thread, read by any.
@@ -107,6 +111,7 @@ class Runner:
         source, sink: this task's own.
         clock: wall clock for idle timers, monotonic for pacing.
         incarnation: of the session.
+        options: None for what suits the sink.
     """
 
     def __init__(
@@ -122,7 +127,7 @@ class Runner:
         options: RunnerOptions | None = None,
     ) -> None:
         self.engine = Engine(row, task, processor, incarnation)
-        self.options = options or RunnerOptions()
+        self.options = options or (ON_A_BROKER if sink.atomic else IN_FILES)
         self.stats = RunnerStats()
         self._source = source
         self._sink = sink

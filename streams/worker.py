@@ -1,8 +1,8 @@
 """Several tasks in one process: a thread each.
 
-Measured against one loop over all tasks (streams/README.md): a commit blocks its task for milliseconds inside the
-client, without holding the interpreter; threads overlap eight of them where a loop waits for one after the other.
-An idle task sleeps inside the client's poll and costs next to nothing.
+Measured against one loop over all tasks (streams/README.md): from receive time to commit both take the same; eight
+idle tasks cost 2 % of a core instead of 7, because each sleeps inside the client's poll; and a task whose commit
+waits for the broker holds up nobody else.
 """
 
 from __future__ import annotations

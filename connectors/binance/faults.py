@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from connectors.binance.scan_layout import KEYS, LEVELS_MAX
+from connectors.binance.kernels.layout import KEYS, LEVELS_MAX
 from schemas.events import DeadReason
 
-# By the scanner's fault number (scan.NOT_JSON …); 0 is not a fault.
+# By the scanner's fault number (layout.NOT_JSON …); 0 is not a fault.
 FAULTS: tuple[tuple[DeadReason, str], ...] = (
     (DeadReason.UNPARSABLE, ""),
     (DeadReason.UNPARSABLE, "not JSON"),
@@ -18,11 +18,10 @@ FAULTS: tuple[tuple[DeadReason, str], ...] = (
     (DeadReason.LIMIT, f"more than {LEVELS_MAX} levels in a message"),
     (DeadReason.LIMIT, "one instrument more than instruments_max"),
 )
-MANY_INSTRUMENTS = len(FAULTS) - 1
 
 
 def explain(code: int) -> tuple[DeadReason, str]:
-    """Reason and sentence of a fault code (scan.fault)."""
+    """Reason and sentence of a fault code (layout.fault)."""
     kind, key = divmod(-code, 64)
     reason, text = FAULTS[kind]
     return reason, f"{text}: field {KEYS[key - 1]!r}" if key else text

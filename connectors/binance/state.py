@@ -55,7 +55,7 @@ EVENT = np.dtype(
         ("asks", "<i4"),
         ("book", "<i4"),
         ("follower", "<i4"),  # index of the connection whose follower said it, plus one; 0 the leader
-        ("kind", "<i4"),  # scan.TRADE, DEPTH, TICKER; 0 when it waits no longer
+        ("kind", "<i4"),  # layout.TRADE, DEPTH, TICKER; 0 when it waits no longer
         ("bits", "<i4"),  # a trade's: 1 sold, 2 off the book
     ]
 )

@@ -1,7 +1,7 @@
 """The rule that turns raw frames of a Binance venue into rows: one for both venues, told apart by `futures`.
 
 Outputs, in this order: Trade, BookDelta, Quote (the venue's bookTicker), Instrument, ResyncRequest.
-Messages are scanned and books synchronised in kernels (scan.py, kernels.py); here is what is rare:
+Messages are scanned and books synchronised in kernels (kernels/); here is what is rare:
 sockets that open and close, REST answers, silence, dead letters. What the venue sends:
 
     {"stream":"btcusdt@trade","data":{"e":"trade","E":1723161256322,"T":1723161256322,"s":"BTCUSDT",
@@ -32,11 +32,10 @@ from typing import cast
 
 import numpy as np
 
-from connectors.binance import kernels
-from connectors.binance import scan_layout as layout
 from connectors.binance.faults import explain
 from connectors.binance.instruments import Instruments
-from connectors.binance.scan_strict import scan_snapshot
+from connectors.binance.kernels import layout, sync
+from connectors.binance.kernels.strict import scan_snapshot
 from connectors.binance.state import (
     BOOKS,
     CONNECTIONS,
@@ -79,7 +78,7 @@ class Scratch:
     levels: layout.Array = field(default_factory=lambda: np.zeros((layout.LEVELS_MAX, 2), dtype=np.int64))
     spans: layout.Array = field(default_factory=lambda: np.zeros((len(layout.KEYS), 2), dtype=np.int64))
     text: layout.Array = field(default_factory=lambda: np.zeros(layout.TEXT_SCRATCH, dtype=np.uint8))
-    counts: layout.Array = field(default_factory=lambda: np.zeros(kernels.COUNTS, dtype=np.int64))
+    counts: layout.Array = field(default_factory=lambda: np.zeros(sync.COUNTS, dtype=np.int64))
     trades: Rows = field(default_factory=lambda: TRADE.empty(ROWS_OUT))
     deltas: Rows = field(default_factory=lambda: BOOK_DELTA.empty(ROWS_OUT))
     tickers: Rows = field(default_factory=lambda: QUOTE.empty(ROWS_OUT))
@@ -215,35 +214,35 @@ class _Run:
         at, size = 0, len(self._rows)
         while at < size:
             at = self._take_frames(at)
-            status = self._scratch.counts[kernels.STATUS]
-            needed = int(self._scratch.counts[kernels.NEEDED])
-            if status == kernels.FULL:
+            status = self._scratch.counts[sync.STATUS]
+            needed = int(self._scratch.counts[sync.NEEDED])
+            if status == sync.FULL:
                 self.emit()
                 self._room(needed)
-            elif status == kernels.CROWDED:
+            elif status == sync.CROWDED:
                 make_room(self._state, needed, self._wire.waiting_levels_max)
-            elif status == kernels.SPECIAL:
+            elif status == sync.SPECIAL:
                 at += self._take_special(at)
 
     def emit(self) -> None:
         """Hand over what the kernels wrote."""
         scratch, out, counts = self._scratch, self._out, self._scratch.counts
         outputs = (
-            (OUT_TRADE, scratch.trades, kernels.N_TRADES),
-            (OUT_DELTA, scratch.deltas, kernels.N_DELTAS),
-            (OUT_TICKER, scratch.tickers, kernels.N_TICKERS),
-            (OUT_REQUEST, scratch.requests, kernels.N_REQUESTS),
+            (OUT_TRADE, scratch.trades, sync.N_TRADES),
+            (OUT_DELTA, scratch.deltas, sync.N_DELTAS),
+            (OUT_TICKER, scratch.tickers, sync.N_TICKERS),
+            (OUT_REQUEST, scratch.requests, sync.N_REQUESTS),
         )
         for output, rows, count in outputs:
             if counts[count]:
                 out.emit(output, _copy(rows[: counts[count]]))
-        for row, code, instrument in scratch.dead[: counts[kernels.N_DEAD]].tolist():
+        for row, code, instrument in scratch.dead[: counts[sync.N_DEAD]].tolist():
             self._put_aside(row, *explain(code), instrument)
         counts[:] = 0
 
     def _take_frames(self, start: int) -> int:
         state, scratch, wire = self._state, self._scratch, self._wire
-        return kernels.take_frames(
+        return sync.take_frames(
             self._rows, self._heap, self._batch.row_first, start, wire.seed, wire.futures, scratch.fields,
             scratch.levels, scratch.spans, scratch.text, state["books"], state["table"], state["connections"],
             state["events"], state["pending"], state["counters"], scratch.trades, scratch.deltas, scratch.tickers,
@@ -252,8 +251,8 @@ class _Run:
 
     def _room(self, deltas: int) -> None:
         """Room for `deltas` more rows of that output and at least one of each other."""
-        used = int(self._scratch.counts[kernels.N_DELTAS])
-        if used + deltas > len(self._scratch.deltas) or self._scratch.counts[kernels.N_REQUESTS]:
+        used = int(self._scratch.counts[sync.N_DELTAS])
+        if used + deltas > len(self._scratch.deltas) or self._scratch.counts[sync.N_REQUESTS]:
             self.emit()
         if deltas > len(self._scratch.deltas):
             self._scratch.deltas = BOOK_DELTA.empty(1 << deltas.bit_length())
@@ -365,11 +364,11 @@ class _Run:
         state, scratch, wire = self._state, self._scratch, self._wire
         need = int(events[k]["bids"]) + int(events[k]["asks"])
         self._room_for_all(need)
-        kind = kernels.recall_event(k, wire.futures, scratch.fields, state["books"], events, pending, scratch.levels)
+        kind = sync.recall_event(k, wire.futures, scratch.fields, state["books"], events, pending, scratch.levels)
         counters = state["counters"]
         if counters[TAIL] == len(state["events"]) or counters[LEVELS] + need > len(state["pending"]):
             make_room(state, need, wire.waiting_levels_max)
-        kernels.take_event(
+        sync.take_event(
             kind, wire.futures, int(events[k]["book"]), scratch.fields, scratch.levels, state["books"],
             state["events"], state["pending"], counters, scratch.trades, scratch.deltas, scratch.tickers,
             scratch.requests, scratch.counts,
@@ -377,9 +376,9 @@ class _Run:
 
     def _room_for_all(self, deltas: int) -> None:
         counts, scratch = self._scratch.counts, self._scratch
-        if counts[kernels.N_TRADES] == len(scratch.trades) or counts[kernels.N_TICKERS] == len(scratch.tickers):
+        if counts[sync.N_TRADES] == len(scratch.trades) or counts[sync.N_TICKERS] == len(scratch.tickers):
             self.emit()
-        self._room(deltas + kernels.STATE_ROWS)
+        self._room(deltas + sync.STATE_ROWS)
 
     def _stamp(self, row: int) -> layout.Array:
         """The scanner's fields with the receive time and the number of a row."""
@@ -391,7 +390,7 @@ class _Run:
     def _break_books(self, row: int, connection: int) -> None:
         state, scratch = self._state, self._scratch
         self._room(int(state["counters"][BOOKS]))
-        kernels.break_books(
+        sync.break_books(
             connection, self._stamp(row), state["books"], state["events"], state["counters"], scratch.deltas,
             scratch.counts,
         )  # fmt: skip
@@ -405,7 +404,7 @@ class _Run:
         instrument = instrument_id(instrument_name(self._wire.exchange.venue, symbol.upper())) if stream else 0
         state, scratch = self._state, self._scratch
         self._room(int(state["counters"][BOOKS]))
-        kernels.mark_stale(
+        sync.mark_stale(
             connection, instrument, self._stamp(row), state["books"], state["counters"], scratch.deltas, scratch.counts
         )
 
@@ -436,7 +435,7 @@ class _Run:
         instrument = instrument_id(instrument_name(wire.exchange.venue, symbol))
         connection = self._connection(int(frame["connection"]))
         known = int(state["counters"][BOOKS])
-        book = kernels.book_of(state["books"], state["table"], state["counters"], instrument)
+        book = sync.book_of(state["books"], state["table"], state["counters"], instrument)
         if book < 0 or connection < 0:
             self._refuse(row, DeadReason.LIMIT, f"no room for instrument {symbol}")
             return
@@ -444,8 +443,8 @@ class _Run:
             state["books"][book]["connection"] = connection
         fields[layout.F_INSTRUMENT] = instrument
         levels = int(fields[layout.F_BIDS] + fields[layout.F_ASKS])
-        self._room(levels + int(state["counters"][LEVELS]) + kernels.STATE_ROWS)
-        kernels.take_snapshot(
+        self._room(levels + int(state["counters"][LEVELS]) + sync.STATE_ROWS)
+        sync.take_snapshot(
             wire.futures, book, fields, scratch.levels, state["books"], state["events"], state["pending"],
             state["counters"], scratch.deltas, scratch.requests, scratch.counts,
         )  # fmt: skip

@@ -75,11 +75,11 @@ class Feed(Protocol):
         ...
 
     def depth(self, symbol: str, limit: int) -> bytes | None:
-        """A depth answer as of the last item taken; None while no book is known (before a recorded snapshot)."""
+        """A depth answer as of the last item taken; None before the feed has come to its own first answer."""
         ...
 
     def coming_snapshot(self, symbol: str) -> bytes | None:
-        """The recorded depth answer that is still to come; None when there is none, or it has passed."""
+        """The feed's own depth answer that is still to come; None when there is none, or it has passed."""
         ...
 
     def old_update_id(self, symbol: str) -> int:

@@ -300,8 +300,9 @@ class Player:
     def _release_others(self, symbol: str) -> None:
         """A client that asks for one symbol after the other waits for their answers before it asks for this one."""
         for other, meeting in self._meetings.items():
-            if other != symbol and meeting.waiting:
-                meeting.body = self._feed.coming_snapshot(other)
+            body = self._feed.coming_snapshot(other)
+            if other != symbol and meeting.waiting and body is not None:
+                meeting.body = body
                 meeting.reached.set()
 
     def release(self) -> None:

@@ -4,6 +4,9 @@ What makes it look like a market: arrivals excite more arrivals (Hawkes), sizes 
 power-law tails, volatility clusters, and an unseen value pulls the flow towards it, so that imbalance
 comes and goes. It is **not** data: nothing here was recorded, and everything that shows it says so.
 
+The first depth answers are taken at a fixed time of the market, like those of a recording: a client that
+synchronises hears the same events around them in every run, at every speed.
+
 Frames have exactly the venue's shapes. On futures the update ids of all symbols come from one counter,
 so `U` never follows the previous `u`: a client that checks as on spot fails here at once.
 """
@@ -17,7 +20,7 @@ import numpy as np
 
 from connectors.simulator import kernels as k
 from connectors.simulator.config import SyntheticConfig
-from connectors.simulator.feed import Item, StreamInfo, stream_info, wrapper_head
+from connectors.simulator.feed import SNAPSHOT, Item, StreamInfo, stream_info, wrapper_head
 from connectors.simulator.listing import Listed, decimal_text
 from connectors.simulator.matching import ORDERS_MAX, RING_TICKS, make_book
 from connectors.simulator.venue_book import depth_body
@@ -26,6 +29,8 @@ from schemas.errors import ConfigInvalid
 MS_NS = 1_000_000
 S_NS = 1_000_000_000
 SLICE_NS = 10 * MS_NS
+OPENING_NS = 330 * MS_NS  # when the first depth answers are taken: in the middle of a batch
+OPENING_LEVELS = 5000
 WARM_UP_NS = 20 * S_NS  # the market runs so long before anybody may look
 DRAW_STEPS = 4096
 FIRST_ORDERS = 3000  # a side
@@ -289,6 +294,7 @@ class SyntheticFeed:
         self._by_symbol = {market.listed.symbol: market for market in self._markets}
         self._streams: dict[str, StreamInfo] = {}
         self._old_ids: dict[str, int] = {}
+        self._openings: dict[str, bytes] | None = None  # first depth answers still to come, once they are taken
         for number, market in enumerate(self._markets):
             self._open(market, number)
 
@@ -321,12 +327,17 @@ class SyntheticFeed:
         return None if self._duration_ns is None else self._start_ns + self._duration_ns
 
     def coming_snapshot(self, symbol: str) -> bytes | None:
-        return None
+        return self._body(symbol, OPENING_LEVELS) if self._openings is None else self._openings.get(symbol)
 
     def old_update_id(self, symbol: str) -> int:
         return self._old_ids[symbol]
 
     def depth(self, symbol: str, limit: int) -> bytes | None:
+        if self._openings is None or symbol in self._openings:
+            return None
+        return self._body(symbol, limit)
+
+    def _body(self, symbol: str, limit: int) -> bytes:
         market = self._by_symbol[symbol]
         sides = [
             [(market.price(tick), market.quantity(lots)) for tick, lots in market.levels(side, limit)]
@@ -346,6 +357,15 @@ class SyntheticFeed:
                 for side, tick in market.recentre():
                     self._change(market, stop_ns, side, tick, 0)
                 yield from self._due_batches(market, stop_ns)
+            if self._openings is None and stop_ns >= self._start_ns + OPENING_NS:
+                yield from self._opening_items(stop_ns)
+
+    def _opening_items(self, now_ns: int) -> Iterator[Item]:
+        openings = {symbol: self._body(symbol, OPENING_LEVELS) for symbol in self._by_symbol}
+        self._openings = dict(openings)
+        for symbol, body in openings.items():
+            del self._openings[symbol]
+            yield Item(now_ns, SNAPSHOT, body, symbol)
 
     def _slice_items(self, rows: list[tuple[Market, list[list[int]]]]) -> Iterator[Item]:
         """Frames of a slice, the symbols merged by time. Ids are given in this order."""

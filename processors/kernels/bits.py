@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import config, types
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
 from numba.extending import intrinsic
 
-from processors.kernels.compiling import part
+from processors.kernels.compiling import JIT_DISABLED, part
 
 _63 = np.uint64(63)
 _64 = np.uint64(64)
 
-if config.DISABLE_JIT:
+if JIT_DISABLED:
 
     def highest_bit(word: Any) -> int:
         """Position of the highest set bit of a uint64 that is not 0."""

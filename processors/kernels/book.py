@@ -53,13 +53,18 @@ CURSOR_SIZE = 5
 # Entries of `settings`.
 STALE_AFTER_NS = 0  # 0: never
 SNAPSHOT_EVERY_NS = 1
-SETTINGS_SIZE = 2
+FAR_CAPACITY_MAX = 2
+SETTINGS_SIZE = 3
 
 # Why `apply_rows` came back.
 DONE = 0
 FULL = 1  # an output array has no room for what one row may cause
 SLOT_WANTED = 2  # the next row is of an instrument without a slot
 TIMER_DUE = 3  # timers are due before the next row
+FAR_WANTED = 4  # the far maps are too small for the next row
+
+# What became of a row on the slow road.
+APPLIED, DONE_WITH, NO_ROOM = 0, 1, 2
 
 # Faults: columns of `dead` are row index, reason, fault.
 BAD_ACTION, BAD_SIDE, BAD_FLAGS, NO_SNAPSHOT, BAD_TIME, BAD_PRICE, BAD_QUANTITY, FAR_FULL, NO_SLOT = range(9)
@@ -295,19 +300,19 @@ def _take_state(books, slot, words, at, cause_row, quotes, cursor):  # type: ign
 
 @part
 def _take_one(  # type: ignore[no-untyped-def]
-    books, slot, words, i, cause_row, sides, ladder, occupied, far, quotes, dead, cursor
+    books, slot, words, i, cause_row, settings, sides, ladder, occupied, far, quotes, dead, cursor
 ):
     """One row by the slow road: about the stream, first of a snapshot, off the grid, outside the window, or a level
     that is not to be applied.
 
     Returns:
-        Whether a level was applied.
+        APPLIED: a level was; DONE_WITH: nothing else is to be done; NO_ROOM: nothing was done, the far maps must grow.
     """
     at = i * 7
     action = (words[at + 6] >> 40) & 0xFF
     if action > _SNAPSHOT:
         _take_state(books, slot, words, at, cause_row, quotes, cursor)
-        return False
+        return DONE_WITH
     line = slot * 2 + ((words[at + 6] >> 32) & 1)
     if action == _SNAPSHOT and (words[at + 6] >> 48) & _FIRST != 0:
         clear_side(sides, ladder, occupied, far, slot * 2 + _BID)
@@ -317,13 +322,15 @@ def _take_one(  # type: ignore[no-untyped-def]
         books[slot, LOADING] = 1
     elif not _follows(books, slot, action):
         books[slot, UNFOLLOWED] += 1  # no fault of the row: trust already says that there is no book
-        return False
+        return DONE_WITH
     if not _tells_empty(words, at) and not set_level(sides, ladder, occupied, far, line, words[at + 3], words[at + 4]):
+        if far.shape[1] < settings[FAR_CAPACITY_MAX]:
+            return NO_ROOM
         _put_aside(dead, cursor, i, _LIMIT, FAR_FULL)
         _doubt(books, slot, _GAP, words[at + 1], cause_row, quotes, cursor)
-        return False
+        return DONE_WITH
     _note(books, slot, words, at)
-    return True
+    return APPLIED
 
 
 @part
@@ -400,7 +407,7 @@ def apply_rows(  # type: ignore[no-untyped-def]
         cursor: int64[CURSOR_SIZE], written.
 
     Returns:
-        DONE, FULL, SLOT_WANTED or TIMER_DUE; in the last three cases call again after having helped.
+        DONE; else FULL, SLOT_WANTED, TIMER_DUE or FAR_WANTED: help, then call again.
     """
     stop = len(words) // 7
     i = np.int64(start)
@@ -441,7 +448,12 @@ def apply_rows(  # type: ignore[no-untyped-def]
                 if words[at + 1] >= cursor[DUE_NS]:
                     return TIMER_DUE
                 continue
-            if not _take_one(books, slot, words, i, row_first + i, sides, ladder, occupied, far, quotes, dead, cursor):
+            became = _take_one(
+                books, slot, words, i, row_first + i, settings, sides, ladder, occupied, far, quotes, dead, cursor
+            )
+            if became == NO_ROOM:
+                return FAR_WANTED
+            if became == DONE_WITH:
                 i = done
                 continue
         i = done

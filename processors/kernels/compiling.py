@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,21 +13,27 @@ from numba import config, njit
 from schemas import events
 
 Function = Callable[..., Any]
+JIT_DISABLED: bool = bool(vars(config)["DISABLE_JIT"])  # NUMBA_DISABLE_JIT: kernels are plain functions
+
+
+def digest_of(files: Sequence[Path]) -> str:
+    """Digest of files, by name and content."""
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 @cache
 def source_digest() -> str:
     """Digest of everything that is compiled into a kernel: all kernel files, and the enums they take as constants."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    digest = hashlib.sha256()
-    for path in [*files, Path(events.__file__)]:
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()
+    return digest_of([*sorted(Path(__file__).parent.glob("*.py")), Path(events.__file__)])
 
 
 def _compiled(function: Function, **options: bool) -> Any:
-    compiled = njit(cache=True, nogil=True, **options)(function)
-    if not config.DISABLE_JIT:
+    compile_with: Any = njit
+    compiled = compile_with(cache=True, nogil=True, **options)(function)
+    if not JIT_DISABLED:
         # numba's cache on disk looks only at the file of the function itself, and would go on using machine code
         # into which an older version of another file was inlined.
         compiled._cache._cache_file._source_stamp = source_digest()
@@ -42,6 +48,6 @@ def kernel(function: Function) -> Any:
 def part(function: Function) -> Any:
     """A part of a kernel. It allocates nothing and returns no array, so the arrays it is handed need not be counted.
 
-    With counting, a call costs two atomic operations for each array: that was half of the time of a hot loop.
+    With counting, a call costs two atomic operations for each array: a third of the time of the book's loop.
     """
     return _compiled(function, _nrt=False)

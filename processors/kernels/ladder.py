@@ -15,7 +15,7 @@ Arrays (a *line* is slot × 2 + side):
     sides: int64[lines, SIDE_COLUMNS]
     ladder: int64[lines, cells], quantities
     occupied: uint64[lines, cells ÷ 64], one bit a cell
-    far: int64[lines, capacity, 2], (price, quantity); price 0 is free; at most half of it is used
+    far: int64[lines, capacity, 2], (price, quantity); price 0 is free; at most half of it is used; a power of two
 """
 
 from __future__ import annotations
@@ -110,6 +110,18 @@ def _set_far(sides, far, line, price, quantity):  # type: ignore[no-untyped-def]
         sides[line, LEVELS] += 1
     far[line, place, 1] = quantity
     return True
+
+
+@kernel
+def enlarge_far(far, larger):  # type: ignore[no-untyped-def]
+    """Bring every entry of a far map into an empty one of a larger capacity."""
+    for line in range(far.shape[0]):
+        for place in range(far.shape[1]):
+            price = far[line, place, 0]
+            if price != 0:
+                home = _far_place(larger, line, price)
+                larger[line, home, 0] = price
+                larger[line, home, 1] = far[line, place, 1]
 
 
 @part

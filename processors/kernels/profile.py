@@ -28,21 +28,21 @@ PROFILE_WORDS = 11 + 3 * PROFILE_LEVELS + 1
 
 
 @part
-def has_bin(shapes, slot, price):  # type: ignore[no-untyped-def]
-    """Whether a trade at this price can be counted without changing the shape."""
-    width = shapes[slot, WIDTH]
+def bin_of(shapes, slot, price):  # type: ignore[no-untyped-def]
+    """The bin in which a trade at this price is counted; BINS when the shape must be changed for it."""
+    width = np.uint64(shapes[slot, WIDTH])
     if width == 0:
-        return False
-    distance = np.uint64(price - shapes[slot, BASE])
-    place = distance // np.uint64(width)
-    on_grid = place * np.uint64(width) == distance
-    return place < np.uint64(BINS) and (on_grid or shapes[slot, EXACT] == 0)
+        return BINS
+    distance = np.uint64(price - shapes[slot, BASE])  # huge for a price below the first bin
+    place = distance // width
+    if place >= np.uint64(BINS) or (shapes[slot, EXACT] == 1 and place * width != distance):
+        return BINS
+    return np.int64(place)
 
 
 @part
-def add_volume(shapes, volumes, slot, price, sold, quantity):  # type: ignore[no-untyped-def]
-    """Count a trade; `has_bin` must be true."""
-    place = np.uint64(price - shapes[slot, BASE]) // np.uint64(shapes[slot, WIDTH])
+def add_volume(volumes, slot, place, sold, quantity):  # type: ignore[no-untyped-def]
+    """Count a trade in a bin."""
     volumes[slot, sold, place] += quantity
     volumes[slot, TRADES, place] += 1
 

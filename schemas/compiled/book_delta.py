@@ -1,6 +1,6 @@
 """Kernels of BookDelta: written by schemas/compiled/generate.py from its declaration, not by hand."""
 
-# Compiled together with: 9ddba588e47548fa05e321b0d37d0cb5cf14793211eead6d562f5b4560ffd7bf
+# Compiled together with: 41b43d8f418c65164821443b1d31b68fb156b0bd11ef81c455992de482e2829e
 
 import numpy as np
 from numba import njit

@@ -211,7 +211,7 @@ def read_heap(data, pos, heads, i, program, c, words, row, at_row, heap, used): 
     if after < 0:
         return refuse(heads, i, -after, pos, at_row, c)
     size = signed(bits)
-    if size < 0 or size > stop - after or used + size > _U32_MAX:
+    if size < 0 or size > stop - after or used + size > min(len(heap), _U32_MAX):
         return refuse(heads, i, _SIZE, pos, at_row, c)
     if program[c, CODE] == _TEXT and not is_utf8(data, after, after + size):
         return refuse(heads, i, _UTF8, after, at_row, c)

@@ -10,11 +10,10 @@ import warnings
 
 import numpy as np
 from hypothesis import HealthCheck, given, settings
-from numba import config
 
 from processors.bars import Bars, BarsParameters
 from processors.book import Book, BookParameters
-from processors.kernels.compiling import kernel, part
+from processors.kernels.compiling import JIT_DISABLED, kernel, part
 from schemas.declare import Rows
 from tests.laws.rows import delta_rows, trade_rows
 from tests.unit import test_bars_twin, test_book_twin
@@ -35,7 +34,7 @@ def read_outside(values):  # type: ignore[no-untyped-def]
 
 def mode() -> str:
     """Which way it is, seen from what kernels do."""
-    if config.DISABLE_JIT:
+    if JIT_DISABLED:
         return "plain" if type(read_outside).__name__ == "function" else "compiled"
     try:
         read_outside(np.zeros(3, dtype=np.int64))

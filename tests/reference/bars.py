@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from processors.bars import DAY_NS, MONDAY_NS, WEEK_NS
 from schemas.declare import Rows
@@ -178,7 +178,11 @@ class PlainBars:
 
     def _take(self, row: Rows, number: int) -> None:
         trade = PlainTrade(
-            *(int(row[name]) for name in ("ts_event_ns", "ts_recv_ns", "price_e8", "quantity_e8", "trade_id")),
+            int(row["ts_event_ns"]),
+            int(row["ts_recv_ns"]),
+            int(row["price_e8"]),
+            int(row["quantity_e8"]),
+            int(row["trade_id"]),
             int(row["aggressor"]) == 1,
             int(row["flags"]),
             int(row["instrument"]),
@@ -354,7 +358,7 @@ def plain_profiles(rows: Rows) -> list[PlainProfile]:
     plain = []
     for row in rows:
         count = int(row["bucket_count"])
-        values = []
+        values: list[Any] = []
         for name in PlainProfile._fields:
             value = row[name]
             if value.shape:

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from connectors.binance.scan_layout import LEVELS_MAX
+from connectors.binance.kernels.layout import LEVELS_MAX
 from connectors.capabilities import EVERY_EPOCH
 from schemas.events import BookAction, DeltaFlag, FrameKind, Side, TradeFlag, Trust
 from schemas.instruments import Venue, instrument_id, instrument_name

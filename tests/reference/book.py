@@ -178,7 +178,7 @@ class PlainBook:
 def plain_quotes(rows: Rows) -> list[PlainQuote]:
     """Quote rows in the twin's form."""
     names = PlainQuote._fields[:-1]
-    return [PlainQuote(*(int(row[name]) for name in names), Trust(int(row["trust"]))) for row in rows]
+    return [PlainQuote(**{name: int(row[name]) for name in names}, trust=Trust(int(row["trust"]))) for row in rows]
 
 
 def plain_snapshots(rows: Rows) -> list[PlainSnapshot]:
@@ -191,7 +191,6 @@ def plain_snapshots(rows: Rows) -> list[PlainSnapshot]:
     plain = []
     for row in rows:
         assert row["trust"] == Trust.SYNCED
-        head = (int(row[name]) for name in PlainSnapshot._fields[:4])
-        tail = (int(row[name]) for name in PlainSnapshot._fields[6:])
-        plain.append(PlainSnapshot(*head, levels(row, "bid"), levels(row, "ask"), *tail))
+        values = {name: int(row[name]) for name in PlainSnapshot._fields if name not in ("bids", "asks")}
+        plain.append(PlainSnapshot(bids=levels(row, "bid"), asks=levels(row, "ask"), **values))
     return plain

@@ -124,7 +124,8 @@ def _levels(
     bids: list[list[str]], asks: list[list[str]], time_ns: int, received: int, update_id: int, instrument: int,
     snapshot: bool,
 ) -> list[tuple[Any, ...]]:  # fmt: skip
-    levels = [(Side.BUY, *level) for level in bids] + [(Side.SELL, *level) for level in asks]
+    levels = [(Side.BUY, price, quantity) for price, quantity in bids]
+    levels += [(Side.SELL, price, quantity) for price, quantity in asks]
     action = BookAction.SNAPSHOT if snapshot else BookAction.UPDATE
     rows = []
     for k, (side, price, quantity) in enumerate(levels):

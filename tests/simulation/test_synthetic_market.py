@@ -18,8 +18,8 @@ import pytest
 
 from connectors.simulator import kernels as k
 from connectors.simulator.config import SyntheticConfig
-from connectors.simulator.feed import Item
-from connectors.simulator.synthetic import FUTURES, SPOT, Instrument, Market, SyntheticFeed
+from connectors.simulator.feed import SNAPSHOT, Item
+from connectors.simulator.synthetic import FUTURES, OPENING_NS, SPOT, Instrument, Market, SyntheticFeed
 from connectors.simulator.venue_book import is_zero
 from schemas.errors import ConfigInvalid
 from tests.recordings import recording
@@ -65,6 +65,25 @@ def test_looking_at_the_book_does_not_change_what_comes() -> None:
         looked_at.append(item)
         feed.depth(item.symbol, 50)
     assert looked_at == list(feed_of(5, 1.0).items())
+
+
+@pytest.mark.parametrize("is_futures", VENUES)
+def test_first_depth_answers_come_at_a_fixed_time_inside_an_event(is_futures: bool) -> None:
+    feed = feed_of(8, 1.0, is_futures=is_futures)
+    answers: dict[str, int] = {}
+    spanning: dict[str, bool] = {}
+    for item in feed.items():
+        if item.stream == SNAPSHOT:
+            assert item.at_ns == feed.start_ns + OPENING_NS
+            assert feed.depth(item.symbol, 5000) == item.payload
+            answers[item.symbol] = orjson.loads(item.payload)["lastUpdateId"]
+        elif item.stream.endswith("depth@100ms") and item.symbol in answers and item.symbol not in spanning:
+            event = orjson.loads(item.payload)["data"]
+            spanning[item.symbol] = event["U"] <= answers[item.symbol] < event["u"]
+        elif item.symbol not in answers:
+            assert feed.depth(item.symbol, 5) is None
+            assert feed.coming_snapshot(item.symbol) is not None
+    assert spanning == dict.fromkeys(("BTCUSDT", "ETHUSDT", "SOLUSDT"), True)
 
 
 def test_unknown_symbol_is_refused() -> None:
@@ -158,7 +177,7 @@ def test_book_of_a_client_is_the_book_of_the_venue(is_futures: bool, symbol: str
     tickers: dict[int, tuple[str, str, str, str]] = {}
     compared = 0
     for item, client in synchronised(feed, symbol, speed, after=400):
-        data = orjson.loads(item.payload)["data"]
+        data = orjson.loads(item.payload).get("data")
         if item.stream == f"{symbol.lower()}@bookTicker":
             tickers[data["u"]] = (data["b"], data["B"], data["a"], data["A"])
         elif client and item.stream.endswith(speed) and item.symbol == symbol and client.update_id in tickers:
@@ -214,7 +233,7 @@ def test_frames_have_exactly_the_shape_of_recorded_ones(is_futures: bool, name: 
     lines = ((line.ts_recv_ns, line.payload) for line, _ in zip(read_lines(recording(name)), range(400), strict=False))
     real = {payload.split(b'"', 4)[3]: shape(payload) for payload in reversed(frames(lines))}
     made: dict[bytes, tuple[Any, ...]] = {}
-    for item in feed_of(2, 1.0, is_futures=is_futures, symbols=("BTCUSDT",)).items():
+    for item in feed_of(2, 0.3, is_futures=is_futures, symbols=("BTCUSDT",)).items():
         made.setdefault(item.stream.encode(), shape(item.payload))
     shared = set(real) & set(made)
     assert len(shared) == 3

@@ -27,7 +27,7 @@ class Line(NamedTuple):
 
 
 def read_tape(text: str) -> list[Line]:
-    lines = []
+    lines: list[Line] = []
     for raw in text.strip().splitlines():
         if not raw.strip() or raw.strip().startswith("#"):
             continue

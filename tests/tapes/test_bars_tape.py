@@ -12,8 +12,6 @@ from schemas.declare import Rows
 from schemas.events import TRADE, BarFlag, BarKind, Side, TradeFlag
 from tests.tapes.tape import START_NS, Line, amount, at, play, seconds, text_of
 
-PLAIN = {"profile_interval": ""}
-
 
 def trade(line: Line) -> Rows:
     side, price, quantity, *words = line.words
@@ -41,7 +39,7 @@ def said(output: int, row: Rows) -> str:
         BarKind.NOTIONAL: f"not {text_of(size)}",
     }[kind]
     prices = " ".join(text_of(row[f"{name}_e8"]) for name in ("open", "high", "low", "close"))
-    flags = [flag.name for flag in BarFlag if row["flags"] & flag]
+    flags = [str(flag.name) for flag in BarFlag if row["flags"] & flag]
     revision = [f"r{row['revision']}"] if row["revision"] else []
     amounts = f"{text_of(row['volume_e8'])}/{text_of(row['buy_volume_e8'])} ={text_of(row['notional_e8'])}"
     parts = [label, f"[{seconds(row['ts_open_ns'])},{seconds(row['ts_event_ns'])})", prices, amounts]
@@ -51,7 +49,7 @@ def said(output: int, row: Rows) -> str:
 
 def test_time_bars_close_at_the_first_trade_after_their_end() -> None:
     play(
-        Bars(BarsParameters(intervals="1s", **PLAIN)),
+        Bars(BarsParameters(intervals="1s", profile_interval="")),
         """
         0.2  buy  100 1      |
         0.3  sell 102 2      |
@@ -68,7 +66,7 @@ def test_time_bars_close_at_the_first_trade_after_their_end() -> None:
 
 def test_intervals_without_trades_give_flat_empty_bars() -> None:
     play(
-        Bars(BarsParameters(intervals="1s", **PLAIN)),
+        Bars(BarsParameters(intervals="1s", profile_interval="")),
         """
         0.2  buy  100 1      |
         3.5  buy  101 1      | 1s [0,1) 100 100 100 100 1/1 =100 1/1 FIRST; 1s [1,2) 100 100 100 100 0/0 =0 0/0 EMPTY; \
@@ -81,7 +79,7 @@ def test_intervals_without_trades_give_flat_empty_bars() -> None:
 
 def test_gap_longer_than_the_bound_is_jumped_and_said() -> None:
     play(
-        Bars(BarsParameters(intervals="1s", empty_bars_max=2, **PLAIN)),
+        Bars(BarsParameters(intervals="1s", empty_bars_max=2, profile_interval="")),
         """
         0.2  buy  100 1      |
         9.5  buy  101 1      | 1s [0,1) 100 100 100 100 1/1 =100 1/1 FIRST; 1s [1,2) 100 100 100 100 0/0 =0 0/0 EMPTY; \
@@ -98,7 +96,7 @@ def test_days_and_weeks_begin_at_midnight_and_on_monday() -> None:
     midnight = 86_400 - (START_NS // 1_000_000_000) % 86_400  # of Wednesday
     monday = midnight + 4 * 86_400 + 86_400
     play(
-        Bars(BarsParameters(intervals="1d,1w", **PLAIN)),
+        Bars(BarsParameters(intervals="1d,1w", profile_interval="")),
         f"""
         0                 buy  100 1 |
         {midnight}        buy  101 1 | 86400s [{midnight - 86_400},{midnight}) 100 100 100 100 1/1 =100 1/1 FIRST
@@ -117,7 +115,7 @@ def test_days_and_weeks_begin_at_midnight_and_on_monday() -> None:
 
 def test_late_trade_revises_the_last_bar_and_an_older_one_is_refused() -> None:
     state = play(
-        Bars(BarsParameters(intervals="1s,5s", **PLAIN)),
+        Bars(BarsParameters(intervals="1s,5s", profile_interval="")),
         """
         0.5  buy  100 1      |
         1.5  buy  110 1      | 1s [0,1) 100 100 100 100 1/1 =100 1/1 FIRST
@@ -142,7 +140,7 @@ not in time 1s
 
 def test_trades_in_one_bar_are_ordered_by_venue_time_and_id() -> None:
     play(
-        Bars(BarsParameters(intervals="1s", **PLAIN)),
+        Bars(BarsParameters(intervals="1s", profile_interval="")),
         """
         0.5  buy  100 1 #10  |
         0.5  buy  101 1 #9   |
@@ -157,7 +155,7 @@ def test_trades_in_one_bar_are_ordered_by_venue_time_and_id() -> None:
 
 def test_trades_of_a_tick_bar_are_taken_as_they_come() -> None:
     play(
-        Bars(BarsParameters(intervals="", tick_bars="3", **PLAIN)),
+        Bars(BarsParameters(intervals="", tick_bars="3", profile_interval="")),
         """
         0.5  buy  100 1      |
         0.2  sell 101 1      |
@@ -172,7 +170,7 @@ def test_trades_of_a_tick_bar_are_taken_as_they_come() -> None:
 
 def test_volume_and_notional_bars_close_with_the_trade_that_fills_them() -> None:
     play(
-        Bars(BarsParameters(intervals="", volume_bars="2", notional_bars="150", **PLAIN)),
+        Bars(BarsParameters(intervals="", volume_bars="2", notional_bars="150", profile_interval="")),
         """
         0.1  buy  100 1.5    | not 150 [0.1,0.1) 100 100 100 100 1.5/1.5 =150 1/1 FIRST
         # a trade is never split: it may fill a bar more than once over
@@ -188,7 +186,7 @@ not 150 [0.2,0.2) 100 100 100 100 7/0 =700 1/0
 
 def test_hole_marks_every_bar_that_may_miss_trades() -> None:
     play(
-        Bars(BarsParameters(intervals="1s", **PLAIN)),
+        Bars(BarsParameters(intervals="1s", profile_interval="")),
         """
         0.5  buy  100 1      |
         2.5  buy  101 1 hole | 1s [0,1) 100 100 100 100 1/1 =100 1/1 INCOMPLETE FIRST; \
@@ -203,7 +201,7 @@ def test_hole_marks_every_bar_that_may_miss_trades() -> None:
 
 def test_trades_off_the_book_are_in_no_bar_but_their_holes_count() -> None:
     play(
-        Bars(BarsParameters(intervals="1s", **PLAIN)),
+        Bars(BarsParameters(intervals="1s", profile_interval="")),
         """
         0.1  buy  100 1          |
         0.2  sell 0 0 off hole   |
@@ -218,7 +216,7 @@ def test_trades_off_the_book_are_in_no_bar_but_their_holes_count() -> None:
 
 def test_idle_bars_are_closed_by_our_clock_corrected_by_its_skew() -> None:
     play(
-        Bars(BarsParameters(intervals="1s", idle_close_ns=200_000_000, empty_bars_max=2, **PLAIN)),
+        Bars(BarsParameters(intervals="1s", idle_close_ns=200_000_000, empty_bars_max=2, profile_interval="")),
         """
         # our clock is 1.25 s behind the venue's: the bar ends at -0.25 by it
         0.5   buy  100 1 recv -0.75 |
@@ -236,7 +234,7 @@ def test_idle_bars_are_closed_by_our_clock_corrected_by_its_skew() -> None:
 
 def test_bad_trades_are_put_aside_and_change_nothing() -> None:
     play(
-        Bars(BarsParameters(intervals="1s", **PLAIN)),
+        Bars(BarsParameters(intervals="1s", profile_interval="")),
         """
         0.1  buy  100 1      |
         5.0  buy  0 1        | dead: price 0 is not above 0 and at most 46,116,860,184

@@ -6,6 +6,8 @@ stamped with another time than the line's. `snap 2/3 …` is a snapshot: levels 
 
 from __future__ import annotations
 
+from typing import Any
+
 from processors.book import QUOTE_OUTPUT, Book, BookParameters, counts, levels, touch
 from schemas.declare import Rows
 from schemas.events import BOOK_DELTA, BookAction, DeltaFlag, Side, Trust
@@ -42,7 +44,7 @@ def said(output: int, row: Rows) -> str:
     return f"snap {row['bid_levels']}/{row['ask_levels']} {' '.join(best)}"
 
 
-def side_text(price_e8: int, quantity_e8: int) -> str:
+def side_text(price_e8: Any, quantity_e8: Any) -> str:
     return f"{text_of(price_e8)}x{text_of(quantity_e8)}" if price_e8 else "-"
 
 

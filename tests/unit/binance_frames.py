@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 
-from connectors.binance.scan_layout import (
+from connectors.binance.kernels.layout import (
     DEPTH,
     F_ASK,
     F_ASK_AT,

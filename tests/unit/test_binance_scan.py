@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.binance.faults import FAULTS, explain
-from connectors.binance.scan import scan_frame
-from connectors.binance.scan_layout import CONTROL, LEVELS_MAX, QUICK_FAILED
-from connectors.binance.scan_quick import scan_quick
-from connectors.binance.scan_strict import scan_snapshot, scan_strict
+from connectors.binance.kernels.layout import CONTROL, LEVELS_MAX, QUICK_FAILED
+from connectors.binance.kernels.quick import scan_quick
+from connectors.binance.kernels.scan import scan_frame
+from connectors.binance.kernels.strict import scan_snapshot, scan_strict
 from schemas.events import DeadReason
 from schemas.instruments import Venue, instrument_id
 from tests.reference.binance_wire import Event, Fault, read, read_snapshot

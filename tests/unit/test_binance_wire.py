@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.binance.scan_layout import Array
+from connectors.binance.kernels.layout import Array
 from connectors.binance.state import BOOKS, LEVELS, TAIL
 from connectors.binance.wire import BinanceWire
 from connectors.binance_spot.exchange import EXCHANGE as SPOT_EXCHANGE

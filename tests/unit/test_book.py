@@ -172,7 +172,7 @@ def test_instruments_beyond_the_bound_are_put_aside_and_the_others_go_on() -> No
 def test_many_instruments_keep_their_books_while_arrays_grow() -> None:
     book = Book(BookParameters(instruments_max=100, ladder_ticks=64, overflow_levels_max=4))
     state = book.initial_state()
-    one = {"action": BookAction.SNAPSHOT, "flags": DeltaFlag.FIRST | LOADED}
+    one: Values = {"action": BookAction.SNAPSHOT, "flags": DeltaFlag.FIRST | LOADED}
     rows = deltas(*({"instrument": 64 * k + 1, "price_e8": 7 + k} | one for k in range(100)))
     feed(book, state, rows)
     feed(book, state, deltas(*({"instrument": 64 * k + 1, "price_e8": 1000 + k, "flags": 2} for k in range(100))))

@@ -7,8 +7,8 @@ so that of several faults always the same one is named.
 
 from __future__ import annotations
 
-from connectors.binance.scan_json import skip_key, skip_space, skip_string, skip_value, unescape
-from connectors.binance.scan_layout import (
+from connectors.binance.kernels.json_reader import skip_key, skip_space, skip_string, skip_value, unescape
+from connectors.binance.kernels.layout import (
     BAD_DECIMAL,
     BAD_FIELD,
     BRACE,

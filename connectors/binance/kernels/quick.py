@@ -12,7 +12,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from connectors.binance.scan_layout import (
+from connectors.binance.kernels.layout import (
     BACKSLASH,
     BRACE,
     BRACKET,
@@ -77,8 +77,6 @@ WRAPPER_SIZE, WRAPPER_DATA_SIZE, MARKET_SIZE = len(WRAPPER), len(WRAPPER_DATA), 
 ALL_ZERO_DIGITS = U(0x3030303030303030)
 ABOVE_NINE = U(0x7676767676767676)  # lifts every byte above 9 to its top bit
 TOP_BITS = U(0x8080808080808080)
-LOW_BITS = U(0x0101010101010101)
-ALL_QUOTES = U(0x2222222222222222)
 PAIRS, PAIR_BY, PAIR_SHIFT = U(0x0F0F0F0F0F0F0F0F), U(2561), U(8)
 FOURS, FOUR_BY, FOUR_SHIFT = U(0x00FF00FF00FF00FF), U(6553601), U(16)
 EIGHTS, EIGHT_BY, EIGHT_SHIFT = U(0x0000FFFF0000FFFF), U(42949672960001), U(32)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from connectors.binance.scan_layout import (
+from connectors.binance.kernels.layout import (
     DEPTH,
     F_ASK,
     F_ASK_AT,
@@ -38,6 +38,7 @@ from connectors.binance.scan_layout import (
     F_SELL,
     F_TIME_NS,
     I64,
+    MANY_INSTRUMENTS,
     QUICK_FAILED,
     TICKER,
     TRADE,
@@ -46,8 +47,8 @@ from connectors.binance.scan_layout import (
     part,
     uncounted,
 )
-from connectors.binance.scan_quick import scan_quick
-from connectors.binance.scan_strict import scan_strict
+from connectors.binance.kernels.quick import scan_quick
+from connectors.binance.kernels.strict import scan_strict
 from connectors.binance.state import ASKED, BOOKS, CONNECTIONS, HEAD, LEVELS, SYNCED, TAIL, UNSYNCED
 from schemas.events import BookAction, DeltaFlag, FrameKind, Side, TradeFlag, Trust
 
@@ -64,7 +65,6 @@ COUNTS = 7
 # Why `take_frames` stopped: at the end; at a row that is no frame of a known socket; output full; waiting room full.
 DONE, SPECIAL, FULL, CROWDED = 0, 1, 2, 3
 STATE_ROWS = 3  # GAP, RESYNC and one to spare: what an event may add to its levels
-MANY_INSTRUMENTS = 9  # index in faults.FAULTS
 
 TEXT = int(FrameKind.TEXT)
 BUY, SELL = int(Side.BUY), int(Side.SELL)
@@ -273,7 +273,7 @@ def store_levels(kind: int, fields: Array, levels: Array, pending: Array, at: in
 def wait(
     kind: int, index: int, follower: int, fields: Array, levels: Array, events: Array, pending: Array, counters: Array
 ) -> None:
-    """Put an event into the waiting room; there is room (`levels_needed`)."""
+    """Put an event into the waiting room; the caller saw to it that there is room."""
     drop_old(events, counters, fields[F_RECV_NS])
     at = counters[LEVELS]
     count = store_levels(kind, fields, levels, pending, at)

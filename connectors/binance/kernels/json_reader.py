@@ -5,7 +5,7 @@ A `skip_` function walks over what stands at index i and returns the index after
 
 from __future__ import annotations
 
-from connectors.binance.scan_layout import (
+from connectors.binance.kernels.layout import (
     BACKSLASH,
     BRACE,
     BRACKET,

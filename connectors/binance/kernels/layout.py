@@ -57,8 +57,9 @@ F_WHOLE, F_DECIMALS, F_LOT_DECIMALS = 17, 18, 19  # guesses of the quick way; th
 F_RECV_NS, F_CAUSE_ROW = 20, 21  # of the raw row; filled in by the caller
 FIELDS = 22
 
-# Faults. The index of connectors/binance/faults.py's table.
-NOT_JSON, NOT_OBJECT, UNKNOWN_EVENT, BAD_FIELD, BAD_DECIMAL, MANY_DECIMALS, OUT_OF_RANGE, MANY_LEVELS = range(1, 9)
+# Faults: indices of the table in connectors/binance/faults.py.
+(NOT_JSON, NOT_OBJECT, UNKNOWN_EVENT, BAD_FIELD, BAD_DECIMAL, MANY_DECIMALS, OUT_OF_RANGE, MANY_LEVELS,
+ MANY_INSTRUMENTS) = range(1, 10)  # fmt: skip
 
 # Keys. Single letters first; the strict way records the value's span of each.
 KEYS = (

@@ -1,16 +1,16 @@
 """From the bytes of a frame to integers: the scanner of both Binance venues.
 
 `scan_frame` reads one message straight from the bytes, exactly: no text objects, no floats. Two ways lead
-through it: the quick one (scan_quick.py) for what the venue really sends, the strict one (scan_strict.py) for
+through it: the quick one (quick.py) for what the venue really sends, the strict one (strict.py) for
 everything else. tests/unit/test_binance_scan.py holds them, and the plain twin in
 tests/reference/binance_wire.py, against each other.
 """
 
 from __future__ import annotations
 
-from connectors.binance.scan_layout import I64, QUICK_FAILED, Array, uncounted
-from connectors.binance.scan_quick import scan_quick
-from connectors.binance.scan_strict import scan_strict
+from connectors.binance.kernels.layout import I64, QUICK_FAILED, Array, uncounted
+from connectors.binance.kernels.quick import scan_quick
+from connectors.binance.kernels.strict import scan_strict
 
 
 @uncounted
