@@ -24,6 +24,7 @@ from schemas.events import RESYNC_REQUEST, FrameKind
 
 FLUSH_S = 1.0  # what a killed recorder loses at most
 HTTP_OK = 200
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass
@@ -55,6 +56,7 @@ class Recorder:
         self._exchange, self._wire = exchange, wire
         self._several = len(set(symbols)) > 1
         self._feed = Feed(exchange, symbols, self._take, options=options)
+        self._out = out
         self._writer = RecordingWriter(out)
         self._state: State = wire.initial_state()
         self._rows = 0
@@ -69,16 +71,20 @@ class Recorder:
         self._wire.warm()  # before there is a socket that would wait for the compiler
         loop = asyncio.get_running_loop()
         ending = loop.call_later(duration_s, self.stop) if duration_s is not None else None
-        loop.add_signal_handler(signal.SIGINT, self.stop)
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self.stop)
         flushing = asyncio.create_task(self._flush_now_and_then())
         try:
             await self._feed.run()
         finally:
-            loop.remove_signal_handler(signal.SIGINT)
+            for number in SIGNALS:
+                loop.remove_signal_handler(number)
             flushing.cancel()
             if ending is not None:
                 ending.cancel()
             self._writer.close()
+            if not self.recorded.lines:
+                self._out.unlink()  # a file without a line is no recording, and would stand in the way of the next try
         return self.recorded
 
     def stop(self) -> None:

@@ -314,7 +314,7 @@ class Link:
         self._connection.transport.abort()
 
     async def _live(self) -> None:
-        """Subscribe and watch until the socket is closed; then write that down."""
+        """Subscribe and watch until the socket is closed; then write that down, unless it was us who ended."""
         connection = self._connection
         assert connection is not None
         duties = [asyncio.create_task(self._subscribe()), asyncio.create_task(self._watch())]

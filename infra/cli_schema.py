@@ -15,6 +15,8 @@ def mount(app: typer.Typer) -> None:
     group = typer.Typer(help="Schemas: declared, frozen, compatible.", no_args_is_help=True)
     group.command("list")(list_)
     group.command("show")(show)
+    group.command("check")(check)
+    group.command("freeze")(freeze)
     app.add_typer(group, name="schema")
 
 
@@ -76,3 +78,43 @@ def show(
         if not field.name.startswith("reserved")
     ]
     print_table(("column", "kind", "meaning", "marks", "values"), rows)
+
+
+def check() -> None:
+    """Hold the declarations against the frozen files; what differs is named, with what to do."""
+    from infra.output import say
+    from schemas.compatibility import check as check_schemas
+    from schemas.events import EVENTS
+
+    check_schemas()
+    say(f"{len(EVENTS)} events are as frozen, and every revision reads the ones before it.")
+
+
+def freeze(
+    unreleased: Annotated[
+        bool,
+        typer.Option("--unreleased", help="Also rewrite today's revisions: while no frame of them exists anywhere."),
+    ] = False,
+    execute: Annotated[bool, typer.Option("--execute", help="Write; without it the plan is printed.")] = False,
+) -> None:
+    """Write the frozen files of revisions that have none; refuses changes that are not compatible."""
+    import shutil
+    import tempfile
+    from pathlib import Path
+
+    from infra.output import say
+    from schemas.compatibility import freeze as freeze_schemas
+    from schemas.frozen import FOLDER
+
+    if execute:
+        paths = freeze_schemas(unreleased=unreleased)
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(shutil.copytree(FOLDER, Path(scratch) / "avro"))
+            paths = [FOLDER / path.name for path in freeze_schemas(folder=folder, unreleased=unreleased)]
+    for path in paths:
+        say(f"{'wrote' if execute else 'would write'} {path}")
+    if not paths:
+        say("Everything is frozen already.")
+    elif not execute:
+        say("Nothing was written; --execute does it.")

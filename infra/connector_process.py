@@ -128,6 +128,10 @@ def _last_row(root: Path, key: WriterKey) -> int:
 class ConnectorProcess:
     """Everything that runs in it.
 
+    Attributes:
+        raw: what was heard.
+        runners: the tasks of the wire rule.
+
     Args:
         make_runner: of the venue's wire pipeline.
     """
@@ -140,7 +144,7 @@ class ConnectorProcess:
         self._connector = Connector(exchange, symbols, self.raw.append, self._requests.new, clock=SYSTEM_CLOCK)
         tasks = sorted({shard % RAW.partitions for shard in shards})
         writers = frozenset(connector_writer(venue, shard) for shard in shards)
-        self._runners = [make_runner(task, writers) for task in tasks]
+        self.runners = [make_runner(task, writers) for task in tasks]
 
     def run(self, stop: threading.Event) -> None:
         """Listen until asked to stop, then let the rule take everything that was heard.
@@ -149,8 +153,8 @@ class ConnectorProcess:
             ShrivenError: what ended the connector or the rule.
         """
         deaf = threading.Event()
-        with ThreadPoolExecutor(len(self._runners), thread_name_prefix="rule") as pool:
-            ruling = [pool.submit(self._rule, runner, deaf) for runner in self._runners]
+        with ThreadPoolExecutor(len(self.runners), thread_name_prefix="rule") as pool:
+            ruling = [pool.submit(self._rule, runner, deaf) for runner in self.runners]
             try:
                 self._listen(stop, ruling)
             finally:
@@ -163,7 +167,7 @@ class ConnectorProcess:
 
     def fill(self, status: Status) -> None:
         """The fields of its status that only it knows."""
-        fill_from_runners(status, self._runners)
+        fill_from_runners(status, self.runners)
         connections = self._connector.statuses
         status.rows_in = self.raw.rows
         status.written = merge_rows([status.written, self.raw.last_rows()])
@@ -183,7 +187,7 @@ class ConnectorProcess:
 
     def _listen(self, stop: threading.Event, ruling: Sequence[Future[None]]) -> None:
         """Run the connection until asked to stop, or until it or the rule ends."""
-        while not all(runner.stats.state == "running" for runner in self._runners):
+        while not all(runner.stats.state == "running" for runner in self.runners):
             if stop.wait(WAIT_S / 10) or any(future.done() for future in ruling):
                 return
         self._connector.start()

@@ -92,14 +92,13 @@ def as_json(session: Session, replays: list[TaskReplay], topics: list[TopicCompa
             }
             for one in replays
         ],
-        "topics": [
-            {
-                "topic": one.topic,
+        "topics": {
+            one.topic: {
                 "rows": one.rows,
                 "recorded": one.recorded,
                 "replayed": one.replayed,
                 "equal": one.equal,
             }
             for one in topics
-        ],
+        },
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 import structlog
@@ -15,6 +15,7 @@ from infra.logs import configure
 from infra.sessions import Session
 from infra.status import Status, StatusWriter
 from infra.supervisor import end_with_parent
+from infra.vitals import Vitals
 from streams.api import WriterKey
 from streams.clock import SYSTEM_CLOCK, Clock
 from streams.metrics import Metrics, Sample
@@ -25,13 +26,20 @@ Fill = Callable[[Status], None]
 
 @contextmanager
 def service(
-    name: str, session: Session, config: Config, fill: Fill, parent_pid: int = 0, clock: Clock = SYSTEM_CLOCK
+    name: str,
+    session: Session,
+    config: Config,
+    fill: Fill,
+    parent_pid: int = 0,
+    vitals: Vitals | None = None,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> Iterator[tuple[threading.Event, StatusWriter]]:
     """Run a body as a service of a session.
 
     Args:
         fill: sets the fields of its status that only it knows; called from another thread.
         parent_pid: end when that process does; 0 for nobody.
+        vitals: heartbeats and latencies as rows, too.
 
     Yields:
         An event that is set when the process is asked to stop (SIGTERM, SIGINT), and its status.
@@ -41,7 +49,11 @@ def service(
     configure(config.log, config.log_level, service=name, session=session.name)
     log = structlog.get_logger()
     stop = stop_on_signal()
-    with StatusWriter(session.status, name, fill, clock) as status:
+    beat = vitals.beat if vitals is not None else lambda status: False
+    with ExitStack() as stack:
+        if vitals is not None:
+            stack.callback(vitals.close)
+        status = stack.enter_context(StatusWriter(session.status, name, fill, clock, beat))
         serve_metrics(config, name, status)
         log.info("started", pid=status.status.pid, incarnation=session.incarnation)
         yield stop, status

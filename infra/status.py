@@ -116,14 +116,23 @@ def fill_from_runners(status: Status, runners: Sequence[Runner]) -> None:
 class StatusWriter:
     """Writes the status of this process until it is closed."""
 
-    def __init__(self, folder: Path, service: str, fill: Callable[[Status], None], clock: Clock) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        service: str,
+        fill: Callable[[Status], None],
+        clock: Clock,
+        written: Callable[[Status], object] = lambda status: None,
+    ) -> None:
         """
         Args:
             fill: sets the fields that only the service knows; called from the writer's thread.
+            written: called with every status that was written.
         """
         self.status = Status(service, pid=psutil.Process().pid, started_ns=clock.now_ns())
         self._path = folder / f"{service}.json"
         self._fill = fill
+        self._written = written
         self._clock = clock
         self._process = psutil.Process()
         self._lock = threading.Lock()
@@ -153,6 +162,7 @@ class StatusWriter:
                 status.rss_bytes_warm = status.rss_bytes
             status.updated_ns = self._clock.now_ns()
             write_atomic(self._path, status.to_json())
+            self._written(status)
 
     def _run(self) -> None:
         while not self._ended.wait(PERIOD_S):

@@ -29,7 +29,7 @@ from streams.topics import TOPICS, Topic, topic
 Ids = npt.NDArray[np.int64]
 TOUCH = ("bid_price_e8", "bid_quantity_e8", "ask_price_e8", "ask_quantity_e8")
 TRUST_LOST = (Trust.EMPTY, Trust.GAP, Trust.RESYNCING, Trust.STALE)  # CROSSED is of an update that moved the book
-OUTPUT_TOPICS = tuple(dict.fromkeys(name for row in PIPELINES for name in row.outputs))
+OUTPUT_TOPICS = (*dict.fromkeys(name for row in PIPELINES for name in row.outputs), "sys.dead_letter.v1")
 
 
 @dataclass
@@ -76,11 +76,12 @@ def _price(row: Rows | None, column: str) -> str | None:
     return format_e8(int(row[column][0]))
 
 
-def summarize(root: Path, processes: Mapping[str, Status], **more: Any) -> dict[str, Any]:
+def summarize(root: Path, processes: Mapping[str, Status], restarts: Mapping[str, int], **more: Any) -> dict[str, Any]:
     """Everything about a session that can be read from `root` (see `infra.readback.root_of`).
 
     Args:
         processes: the last status of each process.
+        restarts: how often each was started again.
         more: keys to add: session, elapsed_s, time_to_first_book_s …
     """
     counts, row_hashes, content_hashes = count_and_hash(root)
@@ -98,6 +99,7 @@ def summarize(root: Path, processes: Mapping[str, Status], **more: Any) -> dict[
                 "rss_bytes_warm": status.rss_bytes_warm,
                 "rows_in": status.rows_in,
                 "rows_out": status.rows_out,
+                "restarts": restarts.get(name, 0),
                 "state": status.state,
             }
             for name, status in processes.items()
@@ -254,6 +256,7 @@ def render(summary: Mapping[str, Any]) -> RenderableType:
         (
             name,
             one["state"],
+            one["restarts"],
             mebibytes(one["rss_bytes_warm"]),
             mebibytes(one["rss_bytes"]),
             one["rows_in"],
@@ -285,5 +288,5 @@ def render(summary: Mapping[str, Any]) -> RenderableType:
         Words(),
         table(("topic", "rows", "row hash", "content hash"), topics),
         Words(),
-        table(("process", "state", "memory warm", "memory at the end", "rows in", "rows out"), processes),
+        table(("process", "state", "restarts", "memory warm", "memory at the end", "rows in", "rows out"), processes),
     )

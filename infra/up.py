@@ -116,7 +116,8 @@ class Up:
                 self._settle(supervisor, session, watcher, LEAVING_S if interrupted else None)
             supervisor.stop()
             self._display.close()
-            return self._sum_up(session, interrupted)
+            restarts = {name: child.restarts for name, child in supervisor.children.items()}
+            return self._sum_up(session, restarts, interrupted)
 
     # --- starting ---
 
@@ -243,6 +244,7 @@ class Up:
         picture = watcher.look(statuses)
         if picture.first_book_ns and self._first_book_s is None:
             self._first_book_s = self._elapsed_s()
+            self._display.note(f"first book after {self._first_book_s:.1f} s")
         for status in statuses.values():
             for fault in status.facts.get("faults", ())[self._faults_seen.get(status.service, 0) :]:
                 self._display.note(f"{status.service}: fault {fault}")
@@ -296,7 +298,7 @@ class Up:
 
     # --- the end ---
 
-    def _sum_up(self, session: Session, interrupted: bool) -> dict[str, Any]:
+    def _sum_up(self, session: Session, restarts: Mapping[str, int], interrupted: bool) -> dict[str, Any]:
         from infra.readback import root_of
         from infra.summary import summarize
         from infra.wiring import seal_session
@@ -306,6 +308,7 @@ class Up:
         summary = summarize(
             root_of(session),
             read_all(session.status),
+            restarts,
             session=session.name,
             source=self.plan.label,
             synthetic=self.plan.synthetic,

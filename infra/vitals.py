@@ -5,7 +5,7 @@ They go into the local log like everything that is not decided by a rule; the sh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,29 +18,34 @@ from schemas.frame import encode
 from streams.api import WriterKey
 from streams.latency import Histogram, latency_row
 from streams.log import LogOptions, LogWriter
-from streams.pipelines import CONNECTOR_NUMBERS, PIPELINE_BY_NAME, SERVICE_NUMBER, TASKS_MAX
+from streams.pipelines import CONNECTOR_NUMBERS, SERVICE_NUMBER, TASKS_MAX
+from streams.runner import Runner
 from streams.topics import Topic, topic
 
 BEAT_NS = 5_000_000_000
 SEGMENT_BYTES = 1 << 20  # a day of heartbeats
 SERVICE, LATENCY = topic("sys.service.v1"), topic("sys.latency.v1")
-# Slots of the service writer; 0 writes the session's row. Workers have their first pipeline's number.
-SHIPPER_SLOT, CONNECTOR_SLOT = 1, 48
+# Numbers of the service writer, one a process; 0 writes the session's row, workers have their pipeline's number.
+SHIPPER_SLOT = 1
+CONNECTOR_SLOTS = {venue: 48 + index for index, venue in enumerate(CONNECTOR_NUMBERS)}
 
 
-def slot_of(service: str, pipelines: Iterable[str] = (), venue: str = "") -> int:
-    """Which of the service writer's numbers a process has: one process a slot, or the log's lock refuses."""
-    numbers = [PIPELINE_BY_NAME[name].number for name in pipelines]
-    if numbers:
-        assert SHIPPER_SLOT < numbers[0] < CONNECTOR_SLOT, numbers
-        return numbers[0]
-    return CONNECTOR_SLOT + list(CONNECTOR_NUMBERS).index(venue) if venue else SHIPPER_SLOT
+def slot_of(pipelines: Iterable[int]) -> int:
+    """A worker's slot: the lowest number of its pipelines. A second process in a slot is refused by the log's lock."""
+    slot = min(pipelines)
+    assert SHIPPER_SLOT < slot < min(CONNECTOR_SLOTS.values()), slot
+    return slot
 
 
 class Vitals:
-    """Writes the rows of one process. Used by one thread."""
+    """Writes the rows of one process. Not thread-safe.
 
-    def __init__(self, root: Path, incarnation: int, slot: int) -> None:
+    Args:
+        slot: see `slot_of`.
+        runners: whose latencies are written.
+    """
+
+    def __init__(self, root: Path, incarnation: int, slot: int, runners: Sequence[Runner] = ()) -> None:
         writer = SERVICE_NUMBER * TASKS_MAX + slot
         options = LogOptions(segment_bytes=SEGMENT_BYTES)
         self._logs = {
@@ -49,21 +54,20 @@ class Vitals:
         }
         self._before: dict[tuple[int, Hop], tuple[list[int], int, int]] = {}
         self._beat_ns = 0
+        self._runners = runners
 
-    def beat(self, status: Status, latencies: Mapping[tuple[int, Hop], Histogram]) -> bool:
-        """Write when it is time. Whether it was.
-
-        Args:
-            latencies: by (writer that measured, hop); counts since the start.
-        """
+    def beat(self, status: Status) -> bool:
+        """Write when it is time. Whether it was."""
         interval_ns = status.updated_ns - self._beat_ns
         if self._beat_ns and interval_ns < BEAT_NS and status.state == "running":
             return False
         self._append(SERVICE, *heartbeat(status))
-        for (writer, hop), histogram in latencies.items():
-            since = self._since((writer, hop), histogram)
-            if since.count and self._beat_ns:
-                self._append(LATENCY, latency_row(since, hop, writer, status.updated_ns, interval_ns))
+        for runner in self._runners:
+            for hop, histogram in runner.stats.latencies.items():
+                since = self._since((runner.engine.writer, hop), histogram)
+                if since.count and self._beat_ns:
+                    row = latency_row(since, hop, runner.engine.writer, status.updated_ns, interval_ns)
+                    self._append(LATENCY, row)
         self._beat_ns = status.updated_ns
         return True
 

@@ -12,7 +12,7 @@ KERNEL_FOLDERS = ("processors", "schemas", "connectors")
 
 def fingerprint() -> str:
     """Changes when a kernel may have to be compiled anew: numba's cache looks at source files and versions too."""
-    digest = hashlib.blake2b(importlib.metadata.version("numba").encode(), digest_size=12)
+    digest = hashlib.blake2b(f"{ROOT} {importlib.metadata.version('numba')}".encode(), digest_size=12)
     for folder in KERNEL_FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             stat = path.stat()
@@ -26,13 +26,15 @@ def is_warm(cache: Path) -> bool:
 
 
 def warm(cache: Path) -> None:
-    """Compile every rule's kernels and the codec, and leave a mark."""
+    """Compile the kernels of the codec, of every rule and of the made-up market, and leave a mark."""
+    from connectors.simulator.synthetic import warm as warm_market
     from infra.registry import PROCESSORS
     from schemas.frame import warm as warm_codec
 
     warm_codec()
     for make in PROCESSORS.values():
         make({}).warm()
+    warm_market()
     mark = _mark(cache)
     mark.parent.mkdir(parents=True, exist_ok=True)
     for old in mark.parent.glob("warm-*"):

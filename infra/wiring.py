@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from connectors.simulator.config import VenueConfig
 from connectors.simulator.venue import SimulatedVenue
 from connectors.venues import venue_parts
@@ -22,7 +24,8 @@ from infra.service import service, stop_on_signal
 from infra.session_rows import write_session
 from infra.sessions import Session, join
 from infra.status import Status, fill_from_runners
-from schemas.errors import BrokerUnavailable, ConfigInvalid
+from infra.vitals import CONNECTOR_SLOTS, SHIPPER_SLOT, Vitals, slot_of
+from schemas.errors import BrokerUnavailable, ConfigInvalid, ResourceExhausted
 from schemas.instruments import Venue
 from streams.api import Sink, Source, WriterKey
 from streams.clock import SYSTEM_CLOCK
@@ -47,9 +50,20 @@ def run_workers(where: Place, rows: Sequence[Pipeline]) -> None:
     def fill(status: Status) -> None:
         fill_from_runners(status, runners)
 
-    with service(where.service, where.session, where.config, fill, where.parent_pid) as (stop, status):
+    vitals = vitals_of(where, slot_of(row.number for row in rows), runners)
+    with service(where.service, where.session, where.config, fill, where.parent_pid, vitals) as (stop, status):
         status.write("running")
         Worker(runners).run(stop.is_set)
+
+
+def vitals_of(where: Place, slot: int, runners: Sequence[Runner] = ()) -> Vitals | None:
+    """Heartbeats of this process; None while a predecessor that hangs still holds their log: saying how one runs must
+    not keep a successor from running."""
+    try:
+        return Vitals(where.session.log, where.session.incarnation, slot, runners)
+    except ResourceExhausted as error:
+        structlog.get_logger().warning("no heartbeats", reason=str(error))
+        return None
 
 
 def worker(where: Place, row: Pipeline, task: int) -> Runner:
@@ -130,7 +144,8 @@ def run_connector(where: Place, venue: str, symbols: Sequence[str], ws_url: str,
         return Runner(row, task, rule, source, sink, SYSTEM_CLOCK, incarnation=session.incarnation)
 
     process = ConnectorProcess(session, exchange, symbols, make_runner)
-    with service(where.service, session, settings, process.fill, where.parent_pid) as (stop, status):
+    vitals = vitals_of(where, CONNECTOR_SLOTS[venue], process.runners)
+    with service(where.service, session, settings, process.fill, where.parent_pid, vitals) as (stop, status):
         status.write("running")
         process.run(stop)
 
@@ -160,7 +175,8 @@ def run_shipper(where: Place) -> None:
         status.detail = f"{stats.state}: {stats.error}" if stats.error else stats.state
         status.facts = {"lag_bytes": stats.lag_bytes, "retries": stats.retries}
 
-    with service(where.service, session, where.config, fill, where.parent_pid) as (stop, status):
+    vitals = vitals_of(where, SHIPPER_SLOT)
+    with service(where.service, session, where.config, fill, where.parent_pid, vitals) as (stop, status):
         status.write("running")
         when(stop, shipper.stop)
         try:

@@ -16,6 +16,7 @@ import numpy as np
 from streams.api import Chunk, TopicPartition, WriterKey
 from streams.rowfilter import RowFilter
 
+RUN_ROWS_MAX = 16_384  # bounds what one call of a rule can put out, and with it a transaction
 AtEnd = Callable[[TopicPartition], bool]
 _Order = tuple[int, int, int, int]  # rank, partition, writer, incarnation: what breaks ties of receive times
 
@@ -129,6 +130,7 @@ class Intake:
         return self._ranks[key.topic], key.partition, key.writer, key.incarnation
 
     def _pop(self, key: WriterKey, count: int) -> Chunk:
+        count = min(count, RUN_ROWS_MAX)
         queue = self._queues[key]
         chunk, polled = queue.popleft()
         if count < len(chunk.rows):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Final
 
 from crc32c import crc32c
 
@@ -31,6 +32,8 @@ from streams.log_recovery import LOCK_NAME, Recovered, recover
 from streams.log_retention import remove_expired
 from streams.log_segment import Segment, create_segment, pages
 from streams.log_sync import IntervalSync, sync_refused
+
+JOIN_BYTES_MAX: Final = 4096  # below, joining head and frame is cheaper than a second checksum call and a second copy
 
 
 class LogWriter:
@@ -99,24 +102,25 @@ class LogWriter:
             ResourceExhausted: the disk is full (nothing was written; it may be tried again), or refused to sync.
         """
         size = len(frame)
-        # Head, padding and frame in one piece: one checksum call and one copy, where separate ones cost more than
-        # joining them, up to frames of 100 KB.
-        record = PACK_HEAD[size & 7](row_first, ts_ns, row_count, size) + frame
         begin = self._at
-        body = begin + 8
-        end = body + len(record)
+        end = begin + 39 + size & -8  # commit word, head, zeros, frame
         if end > self._bound or row_first != self._row_next or not row_count or not size:
-            self._make_room(size, len(record), row_first, row_count)
-            begin = self._at
-            body = begin + 8
-            end = body + len(record)
+            begin, end = self._make_room(size, row_first, row_count)
+        head = PACK_HEAD[size & 7](row_first, ts_ns, row_count, size)
         row_next = row_first + row_count
         try:
-            self._memory[body:end] = record
+            if size < JOIN_BYTES_MAX:
+                record = head + frame
+                checksum = crc32c(record)
+                self._memory[begin + 8 : end] = record
+            else:
+                checksum = crc32c(frame, crc32c(head))
+                self._memory[begin + 8 : end - size] = head
+                self._memory[end - size : end] = frame
             # The commit word goes last. A store is not seen before an earlier one on x86 (total store order; the
             # string moves and streaming stores of memcpy are complete before it returns). A CPU that reorders
             # stores can only show a reader a checksum that does not match yet: it looks again before it complains.
-            self._words[begin >> 3] = COMMITTED | crc32c(record)
+            self._words[begin >> 3] = COMMITTED | checksum
             if ts_ns > self._ts_max_ns:
                 self._ts_max_ns = ts_ns
             self._at = end
@@ -176,7 +180,7 @@ class LogWriter:
         self._ts_max_ns = state.ts_max_ns
         self._size_bytes = state.size_bytes or min(SEGMENT_FIRST_BYTES, self.options.segment_bytes) // 2
         if state.segment_row is None:
-            self._enter(self._create(RECORD_BYTES))
+            self._enter(self._create(0))
         else:
             self._enter(segment_path(self._directory, state.segment_row), state.at, state.index)
 
@@ -194,8 +198,8 @@ class LogWriter:
         """Where `append` has to stop and think: at the segment's end, the next index entry, or where no memory is."""
         self._bound = min(self._segment.limit, self._index.next_at, self._ahead)
 
-    def _make_room(self, size: int, record_bytes: int, row_first: int, row_count: int) -> None:
-        """Everything that is not one more record behind the last."""
+    def _make_room(self, size: int, row_first: int, row_count: int) -> tuple[int, int]:
+        """Everything that is not one more record behind the last. Returns where the record begins and ends."""
         if self._closed:
             raise ResourceExhausted(f"The log of {self._directory} was closed; nothing can be appended to it.")
         if row_first != self._row_next:
@@ -209,19 +213,20 @@ class LogWriter:
                 f" 1 to {FRAME_BYTES_MAX:,} bytes and at least one row can."
             )
         self._check_sync()
-        if self._at + 8 + record_bytes > self._segment.limit:
-            self._rotate(record_bytes)
+        if self._at + 39 + size & -8 > self._segment.limit:
+            self._rotate(size)
         elif self._at >= self._index.next_at:
             self._index.add(row_first, self._ts_max_ns, self._at)
-        end = self._at + 8 + record_bytes
+        end = self._at + 39 + size & -8
         if end > self._ahead:
             self._ahead = self._segment.write_ahead(self._ahead, end)
         self._set_bound()
         # The bound may lie inside this record (the index entry is due at the next one): it fits all the same.
+        return self._at, end
 
-    def _rotate(self, record_bytes: int) -> None:
+    def _rotate(self, size: int) -> None:
         """Begin the next segment, then seal this one: a reader that meets the seal finds the next one there."""
-        path = self._create(record_bytes)
+        path = self._create(size)
         left, at, index = self._segment, self._at, self._index
         self._enter(path)
         left.words[at >> 3] = SEAL
@@ -234,9 +239,9 @@ class LogWriter:
             left.close()
         self._retain()
 
-    def _create(self, record_bytes: int) -> Path:
+    def _create(self, size: int) -> Path:
         """A new segment, twice the size of the last; on a nearly full disk just as large as needed."""
-        needed = pages(HEADER_BYTES + RECORD_BYTES + record_bytes + SEAL_BYTES)
+        needed = pages(HEADER_BYTES + RECORD_BYTES + size + 8 + SEAL_BYTES)
         wanted = max(needed, pages(min(self.options.segment_bytes, self._size_bytes * 2)))
         try:
             return self._create_of(wanted)

@@ -1,4 +1,5 @@
-"""The compiled half of the matching core and of the synthetic order flow.
+"""The compiled half of the matching core and of the synthetic order flow. They share a file because numba's cache
+notices a change in the file that a kernel stands in, and in no other that it calls.
 
 A book is a ring of price levels: tick t lives in slot t modulo the ring's length, so the window of
 possible prices can move without moving anything. Orders of a level are a linked list in the order of
@@ -301,7 +302,7 @@ def collect_levels(book: Book, side: int, ticks: I8, lots: I8) -> int:
 ROW_CHANGE, ROW_TRADE, ROW_TICKER = 0, 1, 2
 ROW_COLUMNS = 6
 
-# Flow parameters (see synthetic.Flow for what they mean).
+# Flow parameters (see synthetic_market.Flow for what they mean).
 (
     P_MARKET, P_LIMIT, P_CANCEL, P_JUMP, P_DECAY, P_EXCITED_BOOK, P_STALE, P_VALUE_STEP, P_VOL_REVERT, P_VOL_STEP,
     P_PRESSURE, P_DISTANCE, P_DISTANCE_POWER, P_INSIDE, P_SIZE, P_SIZE_POWER, P_MARKET_SIZE, P_DISTANCE_MAX, P_SIZE_MAX,

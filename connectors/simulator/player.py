@@ -124,6 +124,7 @@ class Player:
         self._injector = injector
         self._clock = clock
         self._pacer = Pacer(speed)
+        self._is_paced = speed != SPEED_MAX
         self._rendezvous_s = rendezvous_s
         self._start_grace_s = start_grace_s
         self._due_ns = 0
@@ -140,10 +141,6 @@ class Player:
         self.position_ns = feed.start_ns
         self.answers_recorded = 0
         self.answers_from_book = 0
-
-    @property
-    def _is_paced(self) -> bool:
-        return self._pacer.speed != SPEED_MAX
 
     @property
     def lag_s(self) -> float:

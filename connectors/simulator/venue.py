@@ -12,7 +12,6 @@ from typing import Protocol
 import uvicorn
 
 from connectors.simulator.config import VenueAddresses, VenueConfig
-from connectors.simulator.faults import S_NS
 from connectors.simulator.feed import Feed
 from connectors.simulator.hub import Hub
 from connectors.simulator.injector import Injector
@@ -20,12 +19,14 @@ from connectors.simulator.player import Player
 from connectors.simulator.recorded import RecordedFeed
 from connectors.simulator.rest import RestApi
 from connectors.simulator.server import StreamServer
+from connectors.simulator.status import status_document
 from connectors.simulator.synthetic import SyntheticFeed
 from schemas.errors import ResourceExhausted
 from streams.clock import SYSTEM_CLOCK, Clock
 
 STOP_POLL_S = 0.05
 REST_SHUTDOWN_S = 1
+REST_BACKLOG = 128
 logger = logging.getLogger(__name__)
 
 
@@ -79,29 +80,36 @@ class SimulatedVenue:
             ResourceExhausted: a port is taken.
         """
         config = self._config
-        self._feed = await asyncio.to_thread(make_feed, config)
-        self._hub = Hub(config.rules, self._feed.streams)
-        self._injector = Injector(config.parsed_faults(), self._hub, self._feed.start_ns, self._clock)
-        self._player = Player(
-            self._feed,
-            self._hub,
-            self._injector,
-            self._clock,
-            config.speed,
-            config.rendezvous_s,
-            config.start_grace_s,
-        )
-        self._server = StreamServer(config.rules, self._hub, self._injector, self._clock, config.label)
-        rest = RestApi(config.rules, self._feed, self._player, self._injector, self._clock, config.label, self.status)
+        self._build(await asyncio.to_thread(make_feed, config))
         listener = _listen(config.host, config.rest_port)
         try:
             stream_port = await self._server.start(config.host, config.stream_port)
         except OSError as error:
             listener.close()
             raise _port_taken(config.stream_port, error) from None
+        self._rest_task = asyncio.create_task(self._rest.serve(sockets=[listener]))
+        self._play_task = asyncio.create_task(self._player.run())
+        self._play_task.add_done_callback(self._play_ended)
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        rest_port = listener.getsockname()[1]
+        self.addresses = VenueAddresses(f"ws://{host}:{stream_port}", f"http://{host}:{rest_port}")
+        logger.info("simulated %s (%s) at %s", config.venue.label, config.label, self.addresses)
+        return self.addresses
+
+    def _build(self, feed: Feed) -> None:
+        """Make the parts and tie them together."""
+        config, clock = self._config, self._clock
+        self._feed = feed
+        self._hub = Hub(config.rules, feed.streams)
+        self._injector = Injector(config.parsed_faults(), self._hub, feed.start_ns, clock)
+        self._player = Player(
+            feed, self._hub, self._injector, clock, config.speed, config.rendezvous_s, config.start_grace_s
+        )
+        self._server = StreamServer(config.rules, self._hub, self._injector, clock, config.label)
+        api = RestApi(config.rules, feed, self._player, self._injector, clock, config.label, self.status)
         self._rest = _RestServer(
             uvicorn.Config(
-                rest.app(),
+                api.app(),
                 http="h11",
                 ws="none",
                 lifespan="off",
@@ -111,14 +119,6 @@ class SimulatedVenue:
                 timeout_graceful_shutdown=REST_SHUTDOWN_S,
             )
         )
-        self._rest_task = asyncio.create_task(self._rest.serve(sockets=[listener]))
-        self._play_task = asyncio.create_task(self._player.run())
-        self._play_task.add_done_callback(self._play_ended)
-        host = f"[{config.host}]" if ":" in config.host else config.host
-        rest_port = listener.getsockname()[1]
-        self.addresses = VenueAddresses(f"ws://{host}:{stream_port}", f"http://{host}:{rest_port}")
-        logger.info("simulated %s (%s) at %s and %s", config.venue.label, config.label, *_pair(self.addresses))
-        return self.addresses
 
     def _play_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
@@ -166,50 +166,8 @@ class SimulatedVenue:
             await self.stop()
 
     def status(self) -> Mapping[str, object]:
-        """What it is doing, as plain values."""
-        config, feed, hub, player = self._config, self._feed, self._hub, self._player
-        duration_s = None if feed.end_ns is None else (feed.end_ns - feed.start_ns) / S_NS
-        return {
-            "venue": config.venue.label,
-            "label": config.label,
-            "synthetic": config.synthetic is not None,
-            "state": player.state,
-            "done": player.state == "done",
-            "speed": config.speed,
-            "position_s": (player.position_ns - feed.start_ns) / S_NS,
-            "duration_s": duration_s,
-            "lag_s": player.lag_s,
-            "frames_sent": dict(hub.sent),
-            "frames_unheard": hub.unheard,
-            "bad_lines_skipped": feed.bad_line_count if isinstance(feed, RecordedFeed) else 0,
-            "depth_answers": {"recorded": player.answers_recorded, "from_book": player.answers_from_book},
-            "clients": [
-                {
-                    "number": client.number,
-                    "route": client.route,
-                    "streams": list(client.control.streams),
-                    "silent_streams": [name for name in client.control.streams if name not in hub.heard_by(client)],
-                    "frames": client.frames,
-                    "bytes": client.frame_bytes,
-                    "half_open": client.is_frozen,
-                }
-                for client in tuple(hub.clients.values())
-            ],
-            "faults": [
-                {
-                    "name": fired.fault.name,
-                    "asked": str(fired.fault),
-                    "position_s": fired.position_s,
-                    "wall_ns": fired.wall_ns,
-                    "hits": list(fired.hits),
-                }
-                for fired in tuple(self._injector.fired)
-            ],
-        }
-
-
-def _pair(addresses: VenueAddresses) -> tuple[str, str]:
-    return addresses.stream_url, addresses.rest_url
+        """What it is doing, as plain values; may be called from any thread."""
+        return status_document(self._config, self._feed, self._hub, self._player, self._injector)
 
 
 def _port_taken(port: int, error: OSError) -> ResourceExhausted:
@@ -225,6 +183,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(REST_BACKLOG)  # here and now: who is told the address may dial before the server's task runs
     except OSError as error:
         listener.close()
         raise _port_taken(port, error) from None

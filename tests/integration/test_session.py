@@ -8,7 +8,7 @@ import functools
 import hashlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -141,10 +141,13 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    exchange: Exchange, options: SessionOptions = FAST, symbols: tuple[str, ...] = ("BTCUSDT",), **rules: float
+    exchange: Exchange,
+    options: SessionOptions = FAST,
+    symbols: tuple[str, ...] = ("BTCUSDT",),
+    rules: Mapping[str, float] | None = None,
 ) -> AsyncIterator[Running]:
     listener = Listener()
-    feed = Feed(fast_rules(exchange, **rules), symbols, listener.take, options=options)
+    feed = Feed(fast_rules(exchange, **(rules or {})), symbols, listener.take, options=options)
     listener.feed = feed
     task = asyncio.create_task(feed.run())
     try:
@@ -182,10 +185,10 @@ async def test_session_listens_synchronises_and_says_goodbye() -> None:
     assert heard.of(FrameKind.TEXT)[0] == (1, b'{"result":null,"id":1}'), "the acknowledgement is recorded too"
     snapshot = next(row for row in heard.rows[3:] if row[0] == FrameKind.REST)
     assert (snapshot[1], snapshot[2], snapshot[4]) == (1, 200, "GET /fapi/v1/depth?symbol=BTCUSDT&limit=1000")
-    assert heard.rows[-1][:2] == (FrameKind.CLOSE, 1)
-    assert heard.rows[-1][3].startswith(b"1000 stopped")
+    closed = heard.of(FrameKind.CLOSE)
+    assert closed == [(EVERY_EPOCH, b"start")], "a stop of ours is no break: books stand as they were last heard"
     assert heard.actions().count(RESYNC) == 1
-    assert GAP not in heard.actions()[:-1]
+    assert GAP not in heard.actions()
     assert heard.times == sorted(heard.times)
     assert at.status.state is ConnectionState.DISCONNECTED
     assert at.status.frames == len(heard.of(FrameKind.TEXT))
@@ -199,7 +202,9 @@ async def test_subscription_goes_out_in_small_messages_at_the_venues_pace() -> N
     venue = ScriptedVenue(symbols=tuple(f"COIN{n}USDT" for n in range(8)), interval_s=0.05)
     async with (
         venue.serving() as exchange,
-        running(exchange, replace(FAST, ack_timeout_s=3.0, first_data_s=5.0), venue.symbols, control_names_max=5) as at,
+        running(
+            exchange, replace(FAST, ack_timeout_s=3.0, first_data_s=5.0), venue.symbols, {"control_names_max": 5}
+        ) as at,
     ):
         await at.until(lambda: len(venue.messages_in) == 5)
         sizes = [len(orjson.loads(message)["params"]) for message in venue.messages_in]
@@ -286,7 +291,10 @@ async def test_peer_that_does_not_answer_pings_is_dead() -> None:
     """Half-open: TCP stands, nobody is there. Our own pings notice before any data would be missed."""
     venue = ScriptedVenue()
     options = replace(FAST, data_silent_s=60.0, first_data_s=60.0, stream_silent_s={})
-    async with venue.serving() as exchange, running(exchange, options, ping_interval_s=0.1, pong_timeout_s=0.2) as at:
+    async with (
+        venue.serving() as exchange,
+        running(exchange, options, rules={"ping_interval_s": 0.1, "pong_timeout_s": 0.2}) as at,
+    ):
         await at.live()
         venue.mute_after_ack = True
         venue.sockets[0].transport.pause_reading()
@@ -298,8 +306,8 @@ async def test_peer_that_does_not_answer_pings_is_dead() -> None:
 async def test_socket_on_which_nothing_is_heard_not_even_pings_is_dropped() -> None:
     venue = ScriptedVenue()
     options = replace(FAST, data_silent_s=60.0, first_data_s=60.0, stream_silent_s={StreamKind.DEPTH: 50.0})
-    rules = {"ping_interval_s": 0.0, "pong_timeout_s": 0.0, "silence_max_s": 0.5}
-    async with venue.serving() as exchange, running(exchange, options, **rules) as at:
+    exchange_rules = {"ping_interval_s": 0.0, "pong_timeout_s": 0.0, "silence_max_s": 0.5}
+    async with venue.serving() as exchange, running(exchange, options, rules=exchange_rules) as at:
         await at.live()
         venue.mute_after_ack = True
         await at.until(lambda: venue.dials == 2)
@@ -310,8 +318,8 @@ async def test_socket_on_which_nothing_is_heard_not_even_pings_is_dropped() -> N
 async def test_pings_are_answered_with_their_payload_and_count_as_life() -> None:
     venue = ScriptedVenue()
     options = replace(FAST, data_silent_s=60.0, first_data_s=60.0, stream_silent_s={StreamKind.DEPTH: 50.0})
-    rules = {"ping_interval_s": 0.0, "pong_timeout_s": 0.0, "silence_max_s": 0.6}
-    async with venue.serving() as exchange, running(exchange, options, **rules) as at:
+    exchange_rules = {"ping_interval_s": 0.0, "pong_timeout_s": 0.0, "silence_max_s": 0.6}
+    async with venue.serving() as exchange, running(exchange, options, rules=exchange_rules) as at:
         await at.live()
         venue.mute_after_ack = True
         for n in range(10):
@@ -752,7 +760,7 @@ def test_connector_runs_beside_its_caller_and_can_be_started_again_in_one_proces
             assert not connector.wait(0)
             connector.stop()
             assert connector.wait(0)
-            assert carrier.listener.rows[-1][0] == FrameKind.CLOSE
+            assert len(carrier.listener.of(FrameKind.CLOSE)) == 1
 
 
 def test_connector_says_why_it_ended() -> None:
@@ -789,6 +797,13 @@ def test_recorder_writes_what_can_be_synchronised_again(tmp_path: Path, symbols:
     assert phases.count(RESYNC) == len(symbols)
     assert GAP not in phases
     assert UPDATE in phases
+
+
+def test_recorder_that_heard_nothing_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "r.gz"
+    with Served(ScriptedVenue()) as exchange, pytest.raises(ConfigInvalid, match="does not list NOPE"):
+        asyncio.run(Recorder(exchange, ["NOPE"], path, wire(), FAST).run(1.0))
+    assert not path.exists()
 
 
 def test_recorder_asks_for_a_snapshot_again_after_a_cut(tmp_path: Path) -> None:

@@ -79,21 +79,26 @@ def frame_streams(draw: st.DrawFn, exchange: Exchange, futures: bool) -> Stream:
         elif kind == "ticker":
             frames.append(venue.ticker(draw, symbol))
         else:
-            frames.append(_other(draw, venue))
+            frames += _other(draw, venue)
     return to_stream(frames, int(exchange.venue))
 
 
-def _other(draw: st.DrawFn, venue: Venue) -> Frame:
+def _other(draw: st.DrawFn, venue: Venue) -> list[Frame]:
     kind = draw(st.sampled_from(["open", "close", "silent", "nonsense", "result"]))
     if kind == "open":
         venue.epoch += 1
-        return FrameKind.OPEN, venue.epoch, "wss://venue", "", ""
+        return [(FrameKind.OPEN, venue.epoch, "wss://venue", "", "")]
     if kind == "close":
-        return FrameKind.CLOSE, draw(st.integers(max(venue.epoch - 1, 1), venue.epoch)), "1006", "", ""
+        closed = draw(st.integers(max(venue.epoch - 1, 1), venue.epoch))
+        frames: list[Frame] = [(FrameKind.CLOSE, closed, "1006", "", "")]
+        if closed == venue.epoch:  # a closed socket says nothing more: the next one opens
+            venue.epoch += 1
+            frames.append((FrameKind.OPEN, venue.epoch, "wss://venue", "", ""))
+        return frames
     if kind == "silent":
-        return FrameKind.SILENT, venue.epoch, draw(st.sampled_from(["", "btcusdt@depth@100ms"])), "", ""
+        return [(FrameKind.SILENT, venue.epoch, draw(st.sampled_from(["", "btcusdt@depth@100ms"])), "", "")]
     payload = '{"result":null,"id":1}' if kind == "result" else draw(st.sampled_from(["{", "?", '{"e":1}', ""]))
-    return FrameKind.TEXT, venue.epoch, payload, "", ""
+    return [(FrameKind.TEXT, venue.epoch, payload, "", "")]
 
 
 def nonsense(exchange: Exchange) -> st.SearchStrategy[Stream]:

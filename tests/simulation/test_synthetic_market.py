@@ -19,7 +19,8 @@ import pytest
 from connectors.simulator import kernels as k
 from connectors.simulator.config import SyntheticConfig
 from connectors.simulator.feed import SNAPSHOT, Item
-from connectors.simulator.synthetic import FUTURES, OPENING_NS, SPOT, Instrument, Market, SyntheticFeed
+from connectors.simulator.synthetic import OPENING_NS, SyntheticFeed
+from connectors.simulator.synthetic_market import FUTURES, SPOT, Instrument, Market
 from connectors.simulator.venue_book import is_zero
 from schemas.errors import ConfigInvalid
 from tests.recordings import recording

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -689,3 +692,16 @@ def test_real_recording_renewed_and_cut_anywhere_gives_the_same_rows() -> None:
 def test_exchange_tables_name_streams_and_requests() -> None:
     assert SPOT_EXCHANGE.depth_request("BTCUSDT").text == "GET /api/v3/depth?symbol=BTCUSDT&limit=1000"
     assert USDM_EXCHANGE.depth_request("BTCUSDT").text == "GET /fapi/v1/depth?symbol=BTCUSDT&limit=1000"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT"])
+def test_rule_is_right_when_checked_and_when_interpreted(mode: str, tmp_path: Path) -> None:
+    """The scenarios above, in a process that checks bounds or does not compile at all."""
+    # A cache of its own: numba does not tell code that checks bounds from code that does not.
+    environment = os.environ | {mode: "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    chosen = "not real and not checked and not any_course and not bounded and not many_instruments"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", chosen]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert " passed" in done.stdout

@@ -40,7 +40,7 @@ def check_equal(book: Book, state: State, rows: Rows) -> None:
         assert levels(state, instrument, Side.SELL) == sorted(one.asks.items())
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(delta_rows(), st.sampled_from([64, 1024]))
 def test_any_stream_gives_what_the_plain_twin_gives(rows: Rows, ladder_ticks: int) -> None:
     book = Book(BookParameters(ladder_ticks=ladder_ticks, overflow_levels_max=512))

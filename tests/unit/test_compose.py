@@ -72,11 +72,11 @@ def test_image_entry_point_and_health_check_start_as_processes() -> None:
     python = {"python": sys.executable}
     done = subprocess.run([python.get(word, word) for word in [*entry, "--help"]], cwd=ROOT, check=False)
     assert done.returncode == 0, shlex.join(entry)
-    done = subprocess.run(
+    asked = subprocess.run(
         [python.get(word, word) for word in health], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 1
-    assert "does not answer" in done.stderr
+    assert asked.returncode == 1
+    assert "does not answer" in asked.stderr
 
 
 def test_python_of_the_image_is_the_one_of_the_locks() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.events import TRADE
 from streams.api import Chunk, TopicPartition, WriterKey
-from streams.intake import Intake
+from streams.intake import RUN_ROWS_MAX, Intake
 
 A, B = TopicPartition(2, 0), TopicPartition(3, 0)  # in rank order
 WIDE = TopicPartition(9, 0)
@@ -132,3 +132,12 @@ def test_bytes_are_counted_until_the_last_row_of_a_chunk_is_out(cut: int) -> Non
     assert intake.bytes_of(A) == (one.size_bytes if cut else 0)
     drain(intake)
     assert (intake.bytes_of(A), intake.bytes_of(B), intake.rows) == (0, 0, 0)
+
+
+def test_runs_are_bounded() -> None:
+    intake = Intake({A: False}, {})
+    intake.add(chunk(A, 1, 1, list(range(2 * RUN_ROWS_MAX + 5))))
+    sizes = []
+    while (run := intake.next_run(lambda place: True)) is not None:
+        sizes.append(len(run.rows))
+    assert sizes == [RUN_ROWS_MAX, RUN_ROWS_MAX, 5]

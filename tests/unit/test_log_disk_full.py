@@ -120,7 +120,7 @@ from streams.api import WriterKey
 from streams.log import LogOptions, LogWriter
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 writer = LogWriter(Path({str(tmp_path)!r}), WriterKey(*{tuple(KEY)}), LogOptions(fsync="interval"))
-resource.setrlimit(resource.RLIMIT_FSIZE, (6000, hard))  # less than a segment for one of these frames
+resource.setrlimit(resource.RLIMIT_FSIZE, (6000, hard))  # as if the file system had no room behind this byte
 row = 0
 try:
     while True:
@@ -134,7 +134,6 @@ except ResourceExhausted as error:
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     last, _, sentence = done.stdout.partition(" ")
     assert "No room for a log segment" in sentence
-    assert int(last) > 200  # the first segment was filled
     assert rows_read(tmp_path) == list(range(1, int(last) + 1))
 
 

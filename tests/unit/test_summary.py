@@ -109,7 +109,7 @@ def test_breaks_and_their_healing_are_counted_and_timed(root: Path) -> None:
 
 def test_summary_has_the_keys_that_scripts_rely_on(root: Path) -> None:
     processes = {"book": Status("book", rss_bytes=5, rss_bytes_warm=4)}
-    summary = summarize(root, processes, session="s", elapsed_s=1.0, time_to_first_book_s=None)
+    summary = summarize(root, processes, {"book": 2}, session="s", elapsed_s=1.0, time_to_first_book_s=None)
     assert set(summary) == {
         "session", "elapsed_s", "time_to_first_book_s", "rows", "books", "time_to_resync_s", "dead_letters", "hashes",
         "processes",
@@ -122,7 +122,9 @@ def test_summary_has_the_keys_that_scripts_rely_on(root: Path) -> None:
         "ticker_shared": 5, "ticker_equal": 4,
     }  # fmt: skip
     assert set(summary["hashes"]["row"]) == set(summary["hashes"]["content"]) == set(summary["rows"])
-    assert summary["processes"]["book"]["rss_bytes_warm"] == 4
+    assert summary["processes"]["book"] == {
+        "rss_bytes": 5, "rss_bytes_warm": 4, "rows_in": 0, "rows_out": 0, "restarts": 2, "state": "starting",
+    }  # fmt: skip
 
 
 def test_the_comparison_does_not_depend_on_frames(root: Path, tmp_path: Path) -> None:
