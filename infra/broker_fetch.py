@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import ssl
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from pathlib import Path
 from threading import Event, Lock
 from urllib.parse import urlsplit
 
+import certifi
 import httpx
 from jgo.constants import MAVEN_CENTRAL_URL
 
@@ -188,7 +190,7 @@ class JarCache:
         base_url = self.base_url()
         timeout = httpx.Timeout(30.0, connect=10.0)
         with (
-            httpx.Client(timeout=timeout, follow_redirects=True) as client,
+            httpx.Client(timeout=timeout, follow_redirects=True, verify=trusted()) as client,
             ThreadPoolExecutor(DOWNLOADS_MAX) as pool,
         ):
             try:
@@ -231,6 +233,13 @@ class JarCache:
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(self.path(jar))
+
+
+def trusted() -> ssl.SSLContext:
+    """The machine's own certificate roots beside the usual ones: companies and test benches have theirs."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
 
 
 class _TryAgain(Exception):

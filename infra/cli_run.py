@@ -112,12 +112,16 @@ def venue(
     wiring.run_venue(config, session, service or f"venue-{config.venue.label}", parent)
 
 
-def warm(parent: PARENT = 0) -> None:
-    """Compile the kernels."""
+def warm(part: Annotated[str, typer.Option(help="Only this part, in this process.")] = "", parent: PARENT = 0) -> None:
+    """Compile the kernels ahead, on all cores."""
     from infra.config import config
     from infra.supervisor import end_with_parent
     from infra.warm import warm as warm_all
+    from infra.warm import warm_part
 
     if parent:
         end_with_parent(parent)
-    warm_all(config().cache)
+    if part:
+        warm_part(part)
+    else:
+        warm_all(config().cache)

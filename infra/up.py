@@ -125,7 +125,7 @@ class Up:
         """Compile the kernels into numba's cache in a process of its own, beside everything else."""
         if is_warm(self._config.cache):
             return None
-        self._display.note("compiling the kernels (once)")
+        self._display.note("compiling the kernels (once after each change; about a minute)")
         return subprocess.Popen([*ENTRY, "warm", "--parent", str(os.getpid())], stdin=subprocess.DEVNULL)
 
     def _wait_warm(self, warming: subprocess.Popen[bytes] | None) -> None:

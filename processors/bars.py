@@ -231,6 +231,8 @@ class Bars:
         for first in (1, 7):
             rule.on_batch(state, Batch(0, NO_ORIGIN, first, rows), Outputs(self.outputs))
         rule.on_time(state, 400 * SECOND_NS, Outputs(self.outputs))
+        rule.next_deadline_ns(state)
+        late_count(state, 1)
 
     def _fire(self, state: State, now_ns: int, out: Outputs) -> None:
         """Fire due timers. Their rows have no cause, whoever called."""

@@ -168,19 +168,20 @@ class Book:
 
     def warm(self) -> None:
         """Run a few rows through every kernel."""
-        rule = Book(BookParameters(instruments_max=2, ladder_ticks=64, overflow_levels_max=4, stale_after_ns=1))
+        rule = Book(BookParameters(instruments_max=2, ladder_ticks=64, overflow_levels_max=8, stale_after_ns=1))
         state = rule.initial_state()
-        rows = BOOK_DELTA.empty(6)
+        rows = BOOK_DELTA.empty(12)
         rows["instrument"] = 1
-        rows["price_e8"] = [100, 101, 10**15, 103, 10**6, 1]
+        rows["price_e8"] = [10_000, 10_001, 10**15, 10_003, 1, 2, 3, 4, 5, 6, 0, 1]
         rows["quantity_e8"] = 1
-        rows["side"] = [0, 1, 1, 0, 1, 0]
-        rows["action"] = [1, 1, 1, 0, 0, 2]
-        rows["flags"] = [DeltaFlag.FIRST, 0, DeltaFlag.LAST | DeltaFlag.SNAPSHOT_END, 0, DeltaFlag.LAST, 0]
-        rows["ts_recv_ns"] = [1, 1, 1, 1, 3, 3]
+        rows["side"] = [0, 1, 1, *[0] * 9]
+        rows["action"] = [1, 1, 1, *[0] * 8, 2]
+        rows["flags"] = [DeltaFlag.FIRST, 0, DeltaFlag.LAST | DeltaFlag.SNAPSHOT_END, *[DeltaFlag.LAST] * 9]
+        rows["ts_recv_ns"] = np.arange(12) * 3
         rule.on_batch(state, Batch(0, NO_ORIGIN, 1, rows), Outputs(self.outputs))
-        rule.on_time(state, 9, Outputs(self.outputs))
-        levels(state, 1, Side.BUY)
+        rule.on_time(state, 99, Outputs(self.outputs))
+        rule.next_deadline_ns(state)
+        touch(state, 1)
 
     def _fire(self, state: State, now_ns: int, out: Outputs) -> None:
         """Fire due timers. Their rows have no cause, whoever called."""

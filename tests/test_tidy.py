@@ -25,6 +25,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
 
 # Each dependency has one home (path prefixes).
 HOMES: dict[str, tuple[str, ...]] = {
+    "certifi": ("infra/broker",),
     "confluent_kafka": ("streams/kafka", "infra/kafka_"),
     "crc32c": ("streams/",),
     "fastavro": ("schemas/",),

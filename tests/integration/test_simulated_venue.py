@@ -436,7 +436,9 @@ def test_synthetic_market_says_what_it_is(tmp_path: Path) -> None:
         connection = await running.dial(streams=["btcusdt@trade", "btcusdt@bookTicker", "btcusdt@depth@0ms"])
         assert connection.response is not None
         assert connection.response.headers["X-Simulated-Venue"] == "synthetic seed 5"
+        first = asyncio.create_task(running.depth())
         got = [orjson.loads(text) for text in await drain(connection, 0.5)]
+        assert len((await first)["bids"]) > 100
         status = await running.until("done")
         assert (status["synthetic"], status["label"]) == (True, "synthetic seed 5")
         assert {message["stream"].partition("@")[2] for message in got} == {"trade", "bookTicker", "depth@0ms"}
