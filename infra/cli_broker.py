@@ -96,7 +96,7 @@ def progress_shown() -> Iterator[Callable[[Progress], None]]:
 
     columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.DownloadColumn())
     fetching: list[bars.TaskID] = []
-    with bars.Progress(*columns, console=ERR, transient=True) as shown:
+    with bars.Progress(*columns, console=ERR, transient=True, disable=not ERR.is_terminal) as shown:
 
         def show(step: Progress) -> None:
             if step.stage != "fetch":

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import signal
 import sys
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
+
+from streams.clock import Clock
+
+TOGETHER_NS = 300_000_000
 
 
 def mount(app: typer.Typer) -> None:
@@ -73,7 +78,7 @@ def up(
         faults=fault or (),
         seed=seed,
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end, like Ctrl-C
+    interrupt_politely(SYSTEM_CLOCK)
     lines = headless or json or not sys.stderr.isatty()
     display = Lines(SYSTEM_CLOCK) if lines else LiveScreen(SYSTEM_CLOCK)
     with progress_shown() as progress:
@@ -85,6 +90,20 @@ def up(
         from infra.summary import render
 
         OUT.print(render(summary))
+
+
+def interrupt_politely(clock: Clock) -> None:
+    """SIGTERM ends like Ctrl-C. Signals that come together (to the process and to its group) count as one: the second
+    Ctrl-C, which leaves at once, is one that somebody meant."""
+    heard_ns = [-TOGETHER_NS]
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        before_ns, heard_ns[0] = heard_ns[0], clock.monotonic_ns()
+        if heard_ns[0] - before_ns > TOGETHER_NS:
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
 
 
 def _parameters(texts: list[str] | None) -> dict[str, dict[str, int | str | bool]]:

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 WIDTH_IN_PIPES = 240  # nobody's screen: lines are not to be broken for it
-OUT = Console(width=None if sys.stdout.isatty() else WIDTH_IN_PIPES)
-ERR = Console(stderr=True)
+OUT = Console(width=None if sys.stdout.isatty() else WIDTH_IN_PIPES, emoji=False)
+ERR = Console(stderr=True, emoji=False)
 
 
 def say(text: str) -> None:

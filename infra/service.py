@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ from streams.clock import SYSTEM_CLOCK, Clock
 from streams.metrics import Metrics, Sample
 from streams.topics import TOPIC_BY_NUMBER
 
+KEY_CHARACTERS, KEYS_MAX = 60, 1000  # "FAIL [client name": which client said what kind of thing
 Fill = Callable[[Status], None]
 
 
@@ -47,6 +49,7 @@ def service(
     if parent_pid:
         end_with_parent(parent_pid, clock)
     configure(config.log, config.log_level, service=name, session=session.name)
+    logging.getLogger("shriven.kafka").addFilter(Sparingly(clock))
     log = structlog.get_logger()
     stop = stop_on_signal()
     beat = vitals.beat if vitals is not None else lambda status: False
@@ -59,6 +62,26 @@ def service(
         yield stop, status
         status.write("stopping")
     log.info("stopped", rows_in=status.status.rows_in, rows_out=status.status.rows_out)
+
+
+class Sparingly(logging.Filter):
+    """Lets the same message through once in a while: a client that waits for its broker says so every 50 ms."""
+
+    def __init__(self, clock: Clock, every_s: float = 10.0) -> None:
+        super().__init__()
+        self._clock = clock
+        self._every_ns = int(every_s * 1e9)
+        self._said_ns: dict[str, int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        key = record.getMessage()[:KEY_CHARACTERS]
+        now_ns = self._clock.monotonic_ns()
+        if now_ns - self._said_ns.get(key, -self._every_ns) < self._every_ns:
+            return False
+        if len(self._said_ns) >= KEYS_MAX:
+            self._said_ns.clear()
+        self._said_ns[key] = now_ns
+        return True
 
 
 def stop_on_signal() -> threading.Event:

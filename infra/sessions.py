@@ -104,12 +104,15 @@ def create(
 
     Raises:
         ConfigInvalid: the name cannot be, or is taken.
-        ResourceExhausted: the data root cannot be written, or all 65,535 incarnations are used.
+        ResourceExhausted: another process runs a session of that name (named); the data root cannot be written; or
+            all 65,535 incarnations are used.
     """
     if name:
         _check_name(name)
     with _numbers(config.data) as numbers:
         elsewhere = directory.incarnations() if directory else {}
+        if name and (config.sessions / name / "session.json").exists():
+            _refuse_if_run(load(config.sessions / name))
         if name and (name in elsewhere or (config.sessions / name).exists()):
             raise ConfigInvalid(f"A session {name!r} exists already. Choose another name, or join it with --session.")
         return _new(config, numbers, plan, clock, name, directory)
@@ -199,15 +202,20 @@ def held(session: Session) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
-            pid = file.read().decode() or "unknown"
-            raise ResourceExhausted(
-                f"Session {session.name} is being run by process {pid}. Stop that one, or begin another session."
-            ) from None
+            _refuse_if_run(session)
+            raise
         file.truncate(0)
         file.write(str(os.getpid()).encode())
         file.flush()
         yield
+
+
+def _refuse_if_run(session: Session) -> None:
+    pid = running_pid(session)
+    if pid is not None:
+        raise ResourceExhausted(
+            f"Session {session.name} is being run by process {pid}. Stop that one, or begin another session."
+        )
 
 
 def running_pid(session: Session) -> int | None:

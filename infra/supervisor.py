@@ -40,6 +40,8 @@ HOPELESS: tuple[type[ShrivenError], ...] = (
     errors.Mismatch,
     errors.Fenced,
 )
+# The world is away, and comes back: tried again for ever, and no sign that the child is broken.
+PATIENT: tuple[type[ShrivenError], ...] = (errors.BrokerUnavailable,)
 ENTRY = (sys.executable, "-m", "infra.cli")
 _PR_SET_PDEATHSIG = 1
 
@@ -166,7 +168,7 @@ class Supervisor:
         while child.deaths_ns[0] < now_ns - 60_000_000_000:
             child.deaths_ns.popleft()
         deaths = len(child.deaths_ns)
-        if deaths > RESTARTS_PER_MINUTE_MAX:
+        if deaths > RESTARTS_PER_MINUTE_MAX and kind not in PATIENT:
             child.state = ChildState.STOPPED
             raise kind(
                 f"{name} died {deaths} times within a minute, last with {describe_end(code)}.{_last_words(child)}"

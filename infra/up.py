@@ -220,7 +220,7 @@ class Up:
         while True:
             elapsed_s = (self._clock.monotonic_ns() - begun_ns) / 1e9
             statuses = self._look(supervisor, session, watcher)
-            self._inflict(supervisor, elapsed_s)
+            self._inflict(supervisor)
             if settling is not None and not settling.behind(statuses):
                 return
             if settling is None and self.plan.for_s is not None and elapsed_s >= self.plan.for_s:
@@ -274,9 +274,11 @@ class Up:
 
     # --- faults of our own processes ---
 
-    def _inflict(self, supervisor: Supervisor, elapsed_s: float) -> None:
-        """Faults that are due begin; those that have lasted long enough end."""
-        while self._faults and self._faults[0].at_s <= elapsed_s:
+    def _inflict(self, supervisor: Supervisor) -> None:
+        """Faults that are due begin; those that have lasted long enough end. Their time counts from the first book:
+        before it, nothing happens that a fault could disturb."""
+        since_s = self._elapsed_s() - self._first_book_s if self._first_book_s is not None else -1.0
+        while self._faults and self._faults[0].at_s <= since_s:
             fault = self._faults.pop(0)
             self._display.note(f"fault: {fault.kind} {fault.target}".rstrip())
             if fault.kind == "kill":
@@ -350,6 +352,8 @@ def _end(process: subprocess.Popen[bytes] | None) -> None:
 def fault_help() -> str:
     """What `--fault` takes, one line each."""
     ours = (
+        "",
+        "and of our own processes, in seconds after the first book:",
         "kill:PROCESS     the process is killed (SIGKILL) and started again",
         "hang:PROCESS     the process stands still (SIGSTOP) [seconds=3]",
         "broker_down      the embedded broker is stopped [seconds=3]",

@@ -51,7 +51,7 @@ class ProcessFault:
     Attributes:
         kind: one of PROCESS_FAULTS.
         target: the process; "" for the broker.
-        at_s: seconds after everything was started.
+        at_s: seconds after the first book.
         seconds: how long it lasts (hang, broker_down).
     """
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from schemas.errors import ConfigInvalid
 
 S_NS = 1_000_000_000
+# Numbers that mean something by convention, wherever a fault has such a parameter.
+CHOICES = {"code": (1000, 1001, 1006, 1008, 1011, 1012, 1013), "status": (403, 418, 429, 451, 503)}
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ FAULTS: dict[str, FaultKind] = {
         ),
         FaultKind(
             "refuse_dials",
-            "for `seconds` every handshake is refused with `status` (429, 403, 418, 503); open sockets stay",
+            "for `seconds` every handshake is refused with `status` (403, 418, 429, 451, 503); open sockets stay",
             {"seconds": 5, "status": 429},
         ),
         FaultKind("no_upgrade", "for `seconds` connections are accepted but the handshake never ends", {"seconds": 5}),
@@ -129,6 +131,8 @@ def make_fault(name: str, at_s: float, given: dict[str, str]) -> Fault:
             texts[key] = text.upper()
         else:
             numbers[key] = _number(text, f"{key} of fault {name}")
+            if key in CHOICES and numbers[key] not in CHOICES[key]:
+                raise ConfigInvalid(f"{key} of fault {name} is {text}; it can be {', '.join(map(str, CHOICES[key]))}.")
     return Fault(kind, round(at_s * S_NS), numbers, texts)
 
 

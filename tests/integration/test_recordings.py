@@ -45,7 +45,13 @@ def check(summary: dict[str, Any], facts: Facts) -> None:
         assert (book["best_bid"], book["best_ask"]) == facts.touch
 
 
-@pytest.mark.parametrize("name", FACTS)
+# One of each venue every time; all four with `./shriven test --all`.
+EVERY_TIME = ("usdm_btcusdt_20240808.gz", "spot_ethusdt_20240808.gz")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in EVERY_TIME else [pytest.mark.slow]) for name in FACTS]
+)
 def test_recording_meets_its_facts_the_same_way_over_kafka_and_without(name: str, kafka: str, tmp_path: Path) -> None:
     facts = FACTS[name]
     play = ("up", "--play", f"{facts.venue}={recording(name)}", *WORDS)

@@ -2,6 +2,10 @@
 
 A quote reads `<trust> <bid>x<quantity> <ask>x<quantity>`, `-` for an empty side, and `@<seconds>` where it is
 stamped with another time than the line's. `snap 2/3 …` is a snapshot: levels a side, then its best two.
+
+Defects of the system before this one that cannot come back: updates that added instead of setting, removals that
+were ignored, levels of a snapshot that could not be removed, book events that were dropped, quotes invented from
+trades (quotes come from here alone, and tests/unit/test_book.py compares them with the venue's own).
 """
 
 from __future__ import annotations

@@ -573,6 +573,11 @@ def test_waiting_room_is_bounded_and_forgets_the_oldest() -> None:
     applied = rows_of(out, 1)
     assert applied["action"][-1] == UPDATE
     assert int(applied["update_id"][-1]) == 600
+    updates = applied[applied["action"] == UPDATE]
+    assert len(updates) == 2000 * (600 - oldest + 1) // 10
+    prices = np.tile(np.arange(1, 2001) * 10**8, len(updates) // 2000)
+    assert np.array_equal(updates["price_e8"], prices), "levels that were moved to close gaps are the same levels"
+    assert set(updates["quantity_e8"].tolist()) == {10**8}
 
 
 def test_waiting_room_is_bounded_in_events_too() -> None:

@@ -101,6 +101,14 @@ def test_a_taken_name_is_refused(config: Config) -> None:
         sessions.create(config, {}, CLOCK, "prod")
 
 
+def test_a_name_whose_session_runs_is_refused_with_the_pid(config: Config) -> None:
+    with (
+        sessions.held(sessions.create(config, {}, CLOCK, "prod")),
+        pytest.raises(ResourceExhausted, match=f"being run by process {os.getpid()}"),
+    ):
+        sessions.create(config, {}, CLOCK, "prod")
+
+
 def test_find_by_name_prefix_and_latest(config: Config) -> None:
     with pytest.raises(ConfigInvalid, match="No session"):
         sessions.find(config, "latest")

@@ -16,6 +16,7 @@ from connectors.simulator.rules import rules_of
 from schemas.errors import ConfigInvalid
 from schemas.instruments import Venue
 from streams.clock import ManualClock
+from tests.recordings import ROOT
 from tests.simulated import START_NS, Event, depth, ticker, trade, wrapped
 from tests.wires import MemoryWire
 
@@ -53,6 +54,8 @@ def test_fault_written_out_reads_as_the_same_fault(text: str) -> None:
         ("cut@1:colour=red", "no parameter 'colour'"),
         ("cut@1:lost", "not parameter=value"),
         ("silence@1:seconds=nan", "must be from 0"),
+        ("cut@1:code=1005", "it can be 1000"),
+        ("refuse_dials@1:status=200", "it can be 403"),
     ],
 )
 def test_fault_written_wrongly_is_refused(text: str, words: str) -> None:
@@ -188,3 +191,8 @@ def test_refusals_of_rest_are_used_up_and_bans_end_by_the_clock() -> None:
         assert injector.dial_refusal() is None
 
     asyncio.run(scenario())
+
+
+def test_readme_says_what_every_fault_does() -> None:
+    readme = (ROOT / "connectors" / "README.md").read_text()
+    assert [kind.name for kind in FAULTS.values() if f"| `{kind.name}` | {kind.doc} |" not in readme] == []

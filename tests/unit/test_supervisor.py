@@ -21,7 +21,7 @@ from infra.supervisor import (
     error_class,
     last_lines,
 )
-from schemas.errors import ConfigInvalid, ShrivenError
+from schemas.errors import BrokerUnavailable, ConfigInvalid, ShrivenError
 from streams.clock import ManualClock
 
 PYTHON = (sys.executable, "-c")
@@ -151,3 +151,17 @@ def test_an_end_is_described_in_words() -> None:
     assert describe_end(70) == "exit code 70"
     assert error_class(2) is ConfigInvalid
     assert error_class(70) is ShrivenError
+
+
+def test_a_child_whose_broker_is_away_is_tried_for_ever(tmp_path: Path) -> None:
+    clock = ManualClock()
+    supervisor = Supervisor(tmp_path, clock, PYTHON)
+    child = supervisor.start(ChildSpec("waiting", (f"import sys; sys.exit({BrokerUnavailable.exit_code})",)))
+    happened: list[str] = []
+    for _ in range(RESTARTS_PER_MINUTE_MAX + 3):
+        child.process.wait()
+        happened += supervisor.step()
+        clock.sleep(5)
+        supervisor.step()
+    assert happened[-1] == "waiting ended with exit code 5 (BrokerUnavailable); starting it again in 5 s"
+    supervisor.stop()
