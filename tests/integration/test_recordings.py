@@ -11,7 +11,7 @@ import pytest
 from tests.cli import shriven
 from tests.recordings import recording
 
-pytestmark = [pytest.mark.broker, pytest.mark.recording, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.broker, pytest.mark.recording, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 class Facts(NamedTuple):
@@ -45,13 +45,7 @@ def check(summary: dict[str, Any], facts: Facts) -> None:
         assert (book["best_bid"], book["best_ask"]) == facts.touch
 
 
-# One of each venue every time; all four with `./shriven test --all`.
-EVERY_TIME = ("usdm_btcusdt_20240808.gz", "spot_ethusdt_20240808.gz")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in EVERY_TIME else [pytest.mark.slow]) for name in FACTS]
-)
+@pytest.mark.parametrize("name", FACTS)
 def test_recording_meets_its_facts_the_same_way_over_kafka_and_without(name: str, kafka: str, tmp_path: Path) -> None:
     facts = FACTS[name]
     play = ("up", "--play", f"{facts.venue}={recording(name)}", *WORDS)
