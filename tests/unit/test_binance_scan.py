@@ -107,8 +107,6 @@ def test_trade_reads_to_exact_integers() -> None:
         (b"92233720368.54775808", "zero, negative or too large"),
         (b"9223372036854775807", "zero, negative or too large"),
         (b"99999999999999999999999999999", "zero, negative or too large"),
-        (b"18446744073709551621", "zero, negative or too large"),  # 2^64 + 5: wrapped, it would be 5
-        (b"184467440737.09551621", "zero, negative or too large"),
         (b"1.123456780000", 112345678),
         (b"1.123456789", "more than eight decimals"),
         (b"99999999999999.123456789", "more than eight decimals"),

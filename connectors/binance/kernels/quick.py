@@ -1,6 +1,6 @@
 """The quick way through a message: one walk over what the venue really sends, giving up on anything else.
 
-No white space, no escapes, ASCII; any order of fields, unknown simple fields; of a repeated key the last counts. What it accepts, the strict way
+No white space, no escapes, ASCII; any order of fields, unknown simple fields. What it accepts, the strict way
 reads alike. The last byte is `}` and stops every loop: none of them runs past the end, because each consumes
 only bytes that differ from it, until the message is closed. Digits are looked at eight at a time.
 """
@@ -455,7 +455,7 @@ def scan_quick(buf: Array, at: int, end: int, seed: int, futures: bool, fields: 
                 market = i - start == MARKET_SIZE and starts_with(buf, start, NAME_MARKET)
                 fields[F_OFF_BOOK] = 0 if market else 1
             i += 1
-        if i < 0:
+        if i < 0 or (seen & bit) != 0:  # a key twice: the strict way knows which counts
             return QUICK_FAILED
         seen |= bit
         c = byte_at(buf, i)
