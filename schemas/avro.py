@@ -103,7 +103,7 @@ def row_schema(event: Event) -> Schema:
         "name": f"{NAMESPACE}.{event.name}",
         "doc": event.doc,
         **({"content_when": list(event.content_when)} if event.content_when else {}),
-        **({"content_changes_only": True} if event.content_changes_only else {}),
+        **({"content_changes": list(event.content_changes)} if event.content_changes else {}),
         "fields": [field_schema(field, named) for field in wire_fields(event)],
     }
 

@@ -114,7 +114,7 @@ def changes(old: Schema, new: Schema) -> list[Change]:
         found.append(Change("`caused` changed", False))
     found += [
         Change(f"{attribute} changed", False)
-        for attribute in ("name", "content_when", "content_changes_only")
+        for attribute in ("name", "content_when", "content_changes")
         if _rows(old).get(attribute) != _rows(new).get(attribute)
     ]
     old_fields, new_fields = _by_name(_rows(old)["fields"]), _by_name(_rows(new)["fields"])

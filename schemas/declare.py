@@ -103,7 +103,8 @@ class Event:
         fields: the columns, widest first so that the row needs no padding.
         caused: rows carry the address of their cause: `cause_row` here, the rest in the frame's header.
         content_when: (column, value): only such rows count for the content hash; None for all.
-        content_changes_only: consecutive rows of one instrument with equal content count once.
+        content_changes: of consecutive rows of one instrument that are equal in these columns, only the first counts
+            for the content hash; () counts every row. No text or bytes columns.
     """
 
     name: str
@@ -113,7 +114,7 @@ class Event:
     fields: tuple[Field, ...]
     caused: bool = True
     content_when: tuple[str, int] | None = None
-    content_changes_only: bool = False
+    content_changes: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
         return hash((self.name, self.revision))

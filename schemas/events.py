@@ -237,7 +237,7 @@ QUOTE = Event(
         Field("reserved_b", "u16", "zero"),
     ),
     content_when=("trust", int(Trust.SYNCED)),
-    content_changes_only=True,
+    content_changes=("bid_price_e8", "bid_quantity_e8", "ask_price_e8", "ask_quantity_e8"),
 )
 
 BOOK_SNAPSHOT = Event(

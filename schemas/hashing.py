@@ -8,7 +8,7 @@
 3. the bytes of the text and bytes columns, in the same order.
 
 *Content hash*: per instrument, SHA-256 over the content columns alone (2 and 3 of the above), of rows for which
-`content_when` holds, where consecutive equal contents of an instrument count once if the event says so; then
+`content_when` holds; of consecutive rows of an instrument that are equal in `content_changes`, only the first; then
 SHA-256 over the lines `<instrument id> <hex digest>\\n`, by ascending id. Events without an `instrument` column
 count as one instrument, 0.
 
@@ -112,6 +112,7 @@ class ContentHash:
             raise ConfigInvalid(f"{event.name} declares no content columns: only its row hash can be compared.")
         self.event = event
         self._packer = _Packer(event, lambda field: field.content, origin=False)
+        self._watched = _Packer(event, lambda field: field.name in event.content_changes, origin=False)
         self._keyed = any(field.name == "instrument" for field in event.fields)
         self._sha: dict[int, Any] = {}
         self._last: dict[int, bytes] = {}
@@ -142,29 +143,24 @@ class ContentHash:
 
     def _update_one(self, instrument: int, rows: Rows, heap: Heap) -> None:
         sha = self._sha.setdefault(instrument, hashlib.sha256())
+        if self.event.content_changes:
+            rows = self._changed(instrument, rows)
         packed = self._packer.pack(rows)
         if self._packer.heap_fields:
-            lines = list(self._packer.with_heap(packed, rows, heap))
-            if self.event.content_changes_only:
-                before = [self._last.get(instrument), *lines[:-1]]
-                self._last[instrument] = lines[-1]
-                lines = [line for line, other in zip(lines, before, strict=True) if line != other]
-            sha.update(b"".join(lines))
-            count = len(lines)
+            for line in self._packer.with_heap(packed, rows, heap):
+                sha.update(line)
         else:
-            if self.event.content_changes_only:
-                packed = self._changed(instrument, packed)
-            sha.update(packed.tobytes())
-            count = len(packed)
-        self.row_counts[instrument] = self.row_counts.get(instrument, 0) + count
+            sha.update(packed.data)
+        self.row_counts[instrument] = self.row_counts.get(instrument, 0) + len(rows)
 
-    def _changed(self, instrument: int, packed: Bytes2d) -> Bytes2d:
-        """Without lines equal to the line before, counting the last one of the update before."""
-        keep = np.ones(len(packed), dtype=np.bool_)
+    def _changed(self, instrument: int, rows: Rows) -> Rows:
+        """Without rows equal, in what is watched, to the row before, which may be the last of the update before."""
+        packed = self._watched.pack(rows)
+        keep = np.ones(len(rows), dtype=np.bool_)
         keep[1:] = (packed[1:] != packed[:-1]).any(axis=1)
         keep[0] = packed[0].tobytes() != self._last.get(instrument)
         self._last[instrument] = packed[-1].tobytes()
-        return packed[keep]
+        return rows[keep]
 
     def hexdigest(self) -> str:
         """Of all rows so far; more may follow."""

@@ -50,14 +50,17 @@ def row_hash(event: Event, batches: list[tuple[Origin, Rows, Heap]]) -> str:
 
 def content_hash(event: Event, batches: list[tuple[Rows, Heap]]) -> str:
     kept: dict[int, list[bytes]] = {}
+    last: dict[int, bytes] = {}
     for rows, heap in batches:
         for row in rows:
             if event.content_when and row[event.content_when[0]] != event.content_when[1]:
                 continue
             instrument = int(row["instrument"]) if "instrument" in (rows.dtype.names or ()) else 0
             content = row_bytes(event, row, heap, lambda field: field.content)
-            line = kept.setdefault(instrument, [])
-            if not (event.content_changes_only and line and line[-1] == content):
-                line.append(content)
+            watched = row_bytes(event, row, heap, lambda field: field.name in event.content_changes)
+            if event.content_changes and last.get(instrument) == watched:
+                continue
+            last[instrument] = watched
+            kept.setdefault(instrument, []).append(content)
     lines = [f"{key} {hashlib.sha256(b''.join(kept[key])).hexdigest()}\n" for key in sorted(kept)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

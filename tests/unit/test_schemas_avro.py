@@ -50,7 +50,12 @@ def test_attributes_say_unit_scale_range_and_base() -> None:
     snapshot = frame_schema(BOOK_SNAPSHOT)["fields"][-1]["type"]["items"]
     assert snapshot["fields"][4]["type"] == {"type": "array", "items": "long", "count": 20}
     assert snapshot["content_when"] == ["trust", 1]
-    assert frame_schema(QUOTE)["fields"][-1]["type"]["items"]["content_changes_only"] is True
+    assert frame_schema(QUOTE)["fields"][-1]["type"]["items"]["content_changes"] == [
+        "bid_price_e8",
+        "bid_quantity_e8",
+        "ask_price_e8",
+        "ask_quantity_e8",
+    ]
     raw = {field["name"]: field for field in frame_schema(RAW_FRAME)["fields"][-1]["type"]["items"]["fields"]}
     assert (raw["request"]["type"], raw["payload"]["type"]) == ("string", "bytes")
 

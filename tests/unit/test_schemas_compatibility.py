@@ -110,7 +110,7 @@ INCOMPATIBLE = {
     "caused": (replace(PAINT, caused=False), "`caused` changed"),
     "number": (replace(PAINT, number=91), "the number changed from 90 to 91"),
     "content_when": (replace(PAINT, content_when=("colour", 1)), "content_when changed"),
-    "content_changes_only": (replace(PAINT, content_changes_only=True), "content_changes_only changed"),
+    "content_changes": (replace(PAINT, content_changes=("size",)), "content_changes changed"),
 }
 
 

@@ -136,11 +136,24 @@ def test_content_is_per_instrument_from_synced_rows_and_changes_only() -> None:
     assert content_hash(QUOTE, [(other, EMPTY_HEAP)]) != found.hexdigest()
 
 
-def test_repeated_contents_with_texts_count_once_where_declared() -> None:
-    event = replace(INSTRUMENT, content_changes_only=True)
+def test_touch_that_comes_back_after_a_pause_of_trust_counts_once() -> None:
+    """Trust was lost and won again within one touch: the row that says so names another update, and adds nothing."""
+    rows = QUOTE.empty(4)
+    rows["trust"] = (Trust.SYNCED, Trust.STALE, Trust.SYNCED, Trust.SYNCED)
+    rows["update_id"] = rows["ts_event_ns"] = (7, 7, 8, 9)
+    rows["ask_quantity_e8"] = (1, 1, 1, 2)
+    undisturbed = rows[[0, 3]]
+    assert content_hash(QUOTE, [(rows, EMPTY_HEAP)]) == content_hash(QUOTE, [(undisturbed, EMPTY_HEAP)])
+    assert plain.content_hash(QUOTE, [(rows, EMPTY_HEAP)]) == content_hash(QUOTE, [(rows, EMPTY_HEAP)])
+    assert content_hash(QUOTE, [(rows[[2, 3]], EMPTY_HEAP)]) != content_hash(QUOTE, [(rows, EMPTY_HEAP)])
+
+
+def test_rows_with_texts_count_once_while_what_is_watched_stays() -> None:
+    event = replace(INSTRUMENT, content_changes=("tick_size_e8",))
     rows = INSTRUMENT.empty(4)
     rows["symbol_size"] = (1, 1, 1, 1)
     rows["symbol_at"] = (0, 1, 2, 0)
+    rows["tick_size_e8"] = (1, 1, 2, 1)
     heap = np.frombuffer(b"aab", dtype=np.uint8)
     found = ContentHash(event)
     for i in range(4):
