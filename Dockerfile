@@ -31,6 +31,6 @@ VOLUME ["/var/lib/shriven"]
 EXPOSE 9464
 # A process is healthy when its own metrics endpoint answers.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-m", "infra.health"]
+    CMD ["python", "-m", "infra.process.health"]
 ENTRYPOINT ["python", "-m", "infra.cli"]
 CMD ["--help"]

@@ -1,6 +1,6 @@
 """The core of the connector process: a feed in its own thread, what it hears appended, requests carried out.
 
-Where rows go and where requests come from is injected (infra/wiring.py): this file knows no transport.
+Where rows go and where requests come from is injected (infra/process/wiring.py): this file knows no transport.
 
     venue ⇄ Feed ──append_raw──▶ local log: raw.frame.v1 ──▶ Runner(wire rule) ──▶ md.* and md.resync_request.v1
                   ◀──requests─────────────────────────────────────────────────────────────┘

@@ -20,12 +20,12 @@ from typing import Literal
 
 import psutil
 
-from infra.broker import Broker
-from infra.broker_checks import listener_of
-from infra.broker_java import find_java
+from infra.broker.checks import listener_of
+from infra.broker.embedded import Broker
+from infra.broker.java import find_java
 from infra.config import Config, writable_directory
-from infra.kafka_admin import KafkaAddress, answers, broker_version
-from infra.kafka_topics import plan
+from infra.kafka.admin import KafkaAddress, answers, broker_version
+from infra.kafka.topics import plan
 from infra.place import broker_settings
 from schemas.errors import ShrivenError
 from streams.clock import SYSTEM_CLOCK, Clock
@@ -166,7 +166,7 @@ def _listens(port: int) -> bool:
 
 def _locks(config: Config) -> Iterator[Finding]:
     """A session that says it runs, and does not: its process died hard; the next start takes it over."""
-    from infra.sessions import running_pid, sessions
+    from infra.sessions.store import running_pid, sessions
 
     running = [(one.name, pid) for one in sessions(config) if (pid := running_pid(one)) is not None]
     for name, pid in running:

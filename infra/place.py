@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from infra.broker import Broker, BrokerSettings
+from infra.broker.embedded import Broker, BrokerSettings
 from infra.config import Config, config
-from infra.sessions import Session, join
+from infra.sessions.store import Session, join
 from schemas.errors import BrokerUnavailable, ConfigInvalid
 from streams.clock import SYSTEM_CLOCK
 
 if TYPE_CHECKING:
-    from infra.broker_sessions import BrokerSessions
+    from infra.kafka.sessions import BrokerSessions
 
 EMBEDDED, NO_BROKER = "embedded", "none"
 
@@ -78,7 +78,7 @@ def address_or_none(settings: Config, broker: str) -> str:
 
 def session_directory(address: str) -> BrokerSessions:
     """Sessions that the broker knows."""
-    from infra.broker_sessions import BrokerSessions
+    from infra.kafka.sessions import BrokerSessions
     from streams.kafka import Kafka
 
     return BrokerSessions(Kafka(address))

@@ -15,9 +15,9 @@ import numpy as np
 from confluent_kafka import Consumer, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from infra.broker import Broker, BrokerSettings
+from infra.broker.embedded import Broker, BrokerSettings
 from infra.config import config
-from infra.kafka_topics import apply, plan
+from infra.kafka.topics import apply, plan
 from processors.book import Book
 from schemas.address import Origin
 from schemas.declare import Rows

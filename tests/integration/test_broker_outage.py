@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.broker import Broker, BrokerSettings
+from infra.broker.embedded import Broker, BrokerSettings
 from infra.config import config
-from infra.kafka_topics import apply, plan
+from infra.kafka.topics import apply, plan
 from schemas.errors import BrokerUnavailable
 from streams.clock import SYSTEM_CLOCK
 from streams.memory import MemoryLog

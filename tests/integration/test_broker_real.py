@@ -15,11 +15,11 @@ import orjson
 import psutil
 import pytest
 
-from infra import kafka_admin
-from infra.broker import Broker, BrokerSettings, Progress
-from infra.broker_node import wait_gone
-from infra.broker_properties import CONTROLLER_PORT_OFFSET
+from infra.broker.embedded import Broker, BrokerSettings, Progress
+from infra.broker.node import wait_gone
+from infra.broker.properties import CONTROLLER_PORT_OFFSET
 from infra.config import config
+from infra.kafka import admin as kafka_admin
 from schemas.errors import BrokerUnavailable, ConfigInvalid, ResourceExhausted
 from streams.clock import SYSTEM_CLOCK
 
@@ -132,7 +132,7 @@ def test_owned_broker_ends_with_its_killed_owner(broker: Broker) -> None:
     program = textwrap.dedent(f"""
         import time
         from pathlib import Path
-        from infra.broker import Broker, BrokerSettings
+        from infra.broker.embedded import Broker, BrokerSettings
         data_dir, cache_dir = Path({str(given.data_dir)!r}), Path({str(given.cache_dir)!r})
         broker = Broker(BrokerSettings(data_dir, cache_dir, port={given.port}))
         broker.start(owned=True)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from infra import exit_codes, map
+from infra import map
+from infra.cli import exit_codes
 from streams import metrics
 from tests.recordings import ROOT, recording
 

@@ -21,15 +21,15 @@ from pathlib import Path
 import orjson
 import pytest
 
-from infra import kafka_admin
-from infra.broker import Broker, BrokerSettings, new_cluster_id
-from infra.broker_checks import check_disk, check_memory, check_path, check_port_free, check_writable
-from infra.broker_fetch import Jar, JarCache, kafka_version, mirror_of_central, parse_lock, pinned_jars
-from infra.broker_java import ClassArchive, Java, find_java
-from infra.broker_node import Node, tail
-from infra.broker_properties import NodePlan, logging_xml, properties, render
-from infra.detached import spawn_detached
+from infra.broker.checks import check_disk, check_memory, check_path, check_port_free, check_writable
+from infra.broker.detached import spawn_detached
+from infra.broker.embedded import Broker, BrokerSettings, new_cluster_id
+from infra.broker.fetch import Jar, JarCache, kafka_version, mirror_of_central, parse_lock, pinned_jars
+from infra.broker.java import ClassArchive, Java, find_java
+from infra.broker.node import Node, tail
+from infra.broker.properties import NodePlan, logging_xml, properties, render
 from infra.file_lock import exclusive
+from infra.kafka import admin as kafka_admin
 from schemas.errors import BrokerUnavailable, ConfigInvalid, IntegrityError, PeerProtocolError, ResourceExhausted
 from streams.clock import ManualClock
 
@@ -268,7 +268,7 @@ def test_two_processes_fetching_at_once_fetch_each_jar_once(tmp_path: Path, repo
     program = textwrap.dedent(f"""
         from pathlib import Path
         from tests.unit.test_broker import JARS
-        from infra.broker_fetch import JarCache
+        from infra.broker.fetch import JarCache
         print(JarCache(Path({str(tmp_path)!r}), JARS, {repository.url!r}).ensure(lambda done, total: None))
     """)
     runs = [
@@ -491,7 +491,7 @@ def test_owned_program_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
     owner_program = textwrap.dedent(f"""
         import sys, time
         from pathlib import Path
-        from infra.detached import spawn_owned
+        from infra.broker.detached import spawn_owned
         tie = spawn_owned(["/bin/sleep", "60"], Path({str(tmp_path / "log")!r}), {{"PATH": "/usr/bin:/bin"}})
         print(tie.pid, flush=True)
         time.sleep(60)

@@ -12,8 +12,9 @@ import orjson
 import pytest
 import typer
 
-from infra import cli, exit_codes
 from infra import map as maps
+from infra.cli import __main__ as cli
+from infra.cli import exit_codes
 from schemas import errors
 from schemas.errors import BrokerUnavailable, ConfigInvalid, ShrivenError
 from streams.pipelines import PIPELINES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -137,7 +138,7 @@ except ResourceExhausted as error:
     assert rows_read(tmp_path) == list(range(1, int(last) + 1))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="needs root, and `mount` on PATH")
 def test_really_full_disk(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()

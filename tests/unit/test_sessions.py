@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from infra import sessions
 from infra.config import Config
+from infra.sessions import store as sessions
 from schemas.errors import ConfigInvalid, IntegrityError, ResourceExhausted
 from streams.clock import ManualClock
 
@@ -128,7 +128,7 @@ def test_a_second_runner_is_refused_with_the_pid_of_the_first(config: Config) ->
     assert sessions.running_pid(session) is None
     program = f"""
 from pathlib import Path
-from infra import sessions
+from infra.sessions import store as sessions
 from schemas.errors import ResourceExhausted
 session = sessions.load(Path({str(session.root)!r}))
 try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from infra.settled import Cast, Settling
-from infra.status import Status
+from infra.process.status import Status
+from infra.up.settled import Cast, Settling
 from schemas.errors import WatchdogExpired
 from streams.api import WriterKey
 from streams.clock import ManualClock

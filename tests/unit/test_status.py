@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.status import Status, StatusWriter, merge_rows, read_all
-from infra.watch import lags
+from infra.process.status import Status, StatusWriter, merge_rows, read_all
+from infra.up.watch import lags
 from streams.api import WriterKey
 from streams.clock import SYSTEM_CLOCK
 from streams.topics import topic

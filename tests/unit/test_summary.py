@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infra.status import Status
-from infra.summary import book_reports, summarize
+from infra.process.status import Status
+from infra.up.summary import book_reports, summarize
 from schemas.address import Origin
 from schemas.declare import EMPTY_HEAP, Heap, Rows
 from schemas.events import BOOK_DELTA, INSTRUMENT, QUOTE, BookAction, DeltaFlag, Trust

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra.supervisor import (
+from infra.up.supervisor import (
     RESTARTS_PER_MINUTE_MAX,
     ChildSpec,
     ChildState,
@@ -117,14 +117,14 @@ def test_children_end_with_a_killed_parent(tmp_path: Path) -> None:
     """A child that ignores every request still ends when its parent is killed."""
     child = f"""
 import os
-from infra.supervisor import end_with_parent
+from infra.up.supervisor import end_with_parent
 end_with_parent(os.getppid())
 {STUBBORN}
 """
     parent = f"""
 import sys, time
 from pathlib import Path
-from infra.supervisor import ChildSpec, Supervisor
+from infra.up.supervisor import ChildSpec, Supervisor
 supervisor = Supervisor(Path({str(tmp_path)!r}), entry=(sys.executable, "-c"))
 print(supervisor.start(ChildSpec("child", ({child!r},))).pid, flush=True)
 time.sleep(60)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from infra.config import Config
-from infra.up_plan import Feed, ProcessFault, UpPlan, make_plan
+from infra.up.plan import Feed, ProcessFault, UpPlan, make_plan
 from schemas.errors import ConfigInvalid, InputInvalid, ShrivenError
 
 USDM_LINE = (

@@ -1,0 +1,301 @@
+"""The composition root: which source, sink, clock and rule each process is made of."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from connectors.simulator.config import VenueConfig
+from connectors.simulator.venue import SimulatedVenue
+from connectors.venues import venue_parts
+from infra.cli.output import say
+from infra.config import Config, config
+from infra.place import NO_BROKER, Place, address_or_none, running_address
+from infra.process.connector import ConnectorProcess
+from infra.process.service import service, stop_on_signal
+from infra.process.status import Status, fill_from_runners
+from infra.process.vitals import CONNECTOR_SLOTS, SHIPPER_SLOT, Vitals, slot_of
+from infra.registry import processor
+from infra.sessions.readback import root_of
+from infra.sessions.rows import write_session
+from infra.sessions.store import Session, join
+from schemas.errors import BrokerUnavailable, ConfigInvalid, ResourceExhausted
+from schemas.instruments import Venue
+from streams.api import Sink, Source, WriterKey
+from streams.clock import SYSTEM_CLOCK
+from streams.cursor import SessionReader
+from streams.kafka import Kafka, KafkaMirror, KafkaReader, KafkaSink, KafkaSource
+from streams.local import LocalReader, LocalSink, LocalSource
+from streams.log import writer_keys
+from streams.pipelines import Pipeline, pipeline, tasks
+from streams.runner import Runner
+from streams.seal import seal
+from streams.shipper import Shipper, ShipperOptions
+from streams.topics import TOPIC_BY_NUMBER, topic
+from streams.worker import Worker
+
+JOURNAL = topic("sys.journal.v1")
+
+
+def run_workers(where: Place, rows: Sequence[Pipeline]) -> None:
+    """All tasks of some pipelines, a thread each, until the process is asked to stop or one of them fails."""
+    runners = [worker(where, row, task) for row in rows for task in range(tasks(row))]
+
+    def fill(status: Status) -> None:
+        fill_from_runners(status, runners)
+
+    vitals = vitals_of(where, slot_of(row.number for row in rows), runners)
+    with service(where.service, where.session, where.config, fill, where.parent_pid, vitals) as (stop, status):
+        status.write("running")
+        Worker(runners).run(stop.is_set)
+
+
+def vitals_of(where: Place, slot: int, runners: Sequence[Runner] = ()) -> Vitals | None:
+    """Heartbeats of this process; None while a predecessor that hangs still holds their log: saying how one runs must
+    not keep a successor from running."""
+    try:
+        return Vitals(where.session.log, where.session.incarnation, slot, runners)
+    except ResourceExhausted as error:
+        structlog.get_logger().warning("no heartbeats", reason=str(error))
+        return None
+
+
+def worker(where: Place, row: Pipeline, task: int) -> Runner:
+    """A runner on the transport that the session has."""
+    session = where.session
+    rule = processor(row, session.plan.get("parameters", {}))
+    source: Source
+    sink: Sink
+    if where.broker:
+        source, sink = kafka_transport(where, row, task)
+    else:
+        source = LocalSource(session.log, session.incarnation)
+        sink = local_sink(session, row, task)
+    return Runner(row, task, rule, source, sink, SYSTEM_CLOCK, incarnation=session.incarnation)
+
+
+def watch_source(session: Session, broker: str) -> Source:
+    """For those who only look: every writer of the session, wherever it is."""
+    if broker:
+        return KafkaSource(Kafka(broker), "shriven.watch", session.incarnation, session.created_ns)
+    return LocalSource(session.log, session.incarnation)
+
+
+def reader_of(settings: Config, session: Session, broker: str) -> Source:
+    """For `topics tail`: from the broker that is said, else the sealed copy, else where the session runs.
+
+    Args:
+        broker: `none` for the local files, "" for wherever the session is.
+    """
+    address = broker or ("" if session.sealed.exists() else str(session.plan.get("broker", NO_BROKER)))
+    if address in ("", NO_BROKER):
+        return LocalSource(root_of(session), session.incarnation)
+    return watch_source(session, address_or_none(settings, address))
+
+
+def local_sink(session: Session, row: Pipeline, task: int) -> LocalSink:
+    """Where a task writes without a broker."""
+    return LocalSink(session.log, session.snapshots, f"{row.name}/{task}", journal_key(session, row, task))
+
+
+def journal_key(session: Session, row: Pipeline, task: int) -> WriterKey:
+    """The sequence of a task's journal."""
+    writer = row.writer(task)
+    return WriterKey(JOURNAL.number, writer % JOURNAL.partitions, writer, session.incarnation)
+
+
+def kafka_transport(where: Place, row: Pipeline, task: int) -> tuple[KafkaSource, KafkaSink]:
+    """Where a task reads and writes with a broker. Its transactional id is its own: a second process fences it."""
+    session = where.session
+    kafka = Kafka(where.broker)
+    group = f"shriven.{session.name}.{row.name}"
+    source = KafkaSource(kafka, group, session.incarnation, session.created_ns)
+    sink = KafkaSink(
+        kafka, f"{session.name}/{row.name}/{task}", journal_key(session, row, task), task, session.created_ns
+    )
+    return source, sink
+
+
+# --- the connector ---
+
+
+def run_connector(where: Place, venue: str, symbols: Sequence[str], ws_url: str, rest_url: str) -> None:
+    """Listen to a venue until asked to stop; frames and the rows made of them go into the local log.
+
+    Args:
+        ws_url, rest_url: "" for SHRIVEN_<VENUE>_WS and _REST, else the real venue.
+    """
+    session, settings = where.session, where.config
+    exchange = venue_parts(Venue.parse(venue)).exchange.at(
+        ws_url or getattr(settings, f"{venue}_ws"), rest_url or getattr(settings, f"{venue}_rest")
+    )
+    row = pipeline(f"wire_{venue}")
+
+    def make_runner(task: int, writers: frozenset[int]) -> Runner:
+        source = LocalSource(session.log, session.incarnation, writers=writers)
+        rule = processor(row, session.plan.get("parameters", {}))
+        sink = local_sink(session, row, task)
+        return Runner(row, task, rule, source, sink, SYSTEM_CLOCK, incarnation=session.incarnation)
+
+    process = ConnectorProcess(session, exchange, symbols, make_runner)
+    vitals = vitals_of(where, CONNECTOR_SLOTS[venue], process.runners)
+    with service(where.service, session, settings, process.fill, where.parent_pid, vitals) as (stop, status):
+        status.write("running")
+        process.run(stop)
+
+
+# --- the shipper ---
+
+
+def run_shipper(where: Place) -> None:
+    """Mirror the session's local log to the broker until asked to stop, then land the rest."""
+    if not where.broker:
+        raise ConfigInvalid("There is nothing to ship to with --broker none.")
+    session = where.session
+    mirror = KafkaMirror(
+        Kafka(where.broker),
+        session.name,
+        session.incarnation,
+        session.created_ns,
+        lambda topic_number, partition: writer_keys(session.log, topic_number, partition),
+    )
+    shipper = Shipper(session.log, mirror, ShipperOptions(incarnation=session.incarnation))
+
+    def fill(status: Status) -> None:
+        stats = shipper.stats
+        status.rows_in = status.rows_out = stats.rows
+        status.bytes_in = status.bytes_out = stats.bytes
+        status.taken = {key: progress.landed_row for key, progress in list(stats.keys.items())}
+        status.detail = f"{stats.state}: {stats.error}" if stats.error else stats.state
+        status.facts = {"lag_bytes": stats.lag_bytes, "retries": stats.retries}
+
+    vitals = vitals_of(where, SHIPPER_SLOT)
+    with service(where.service, session, where.config, fill, where.parent_pid, vitals) as (stop, status):
+        status.write("running")
+        when(stop, shipper.stop)
+        try:
+            if not shipper.run():
+                raise BrokerUnavailable(
+                    f"Not everything that was logged has landed on {where.broker}: {shipper.stats.error or 'no time'}. "
+                    "Nothing is lost: the next `shriven ship` of this session goes on where this one ended."
+                )
+        finally:
+            mirror.close()
+
+
+def when(event: threading.Event, do: Callable[[], object]) -> None:
+    """Call `do` once the event is set, from another thread."""
+
+    def wait() -> None:
+        event.wait()
+        do()
+
+    threading.Thread(target=wait, name="when", daemon=True).start()
+
+
+# --- the simulated venue ---
+
+
+def run_venue(venue_config: VenueConfig, session: str, name: str, parent_pid: int) -> None:
+    """Serve until asked to stop; with a session its status says where it listens and how far it is."""
+    venue = SimulatedVenue(venue_config)
+    settings = config()
+    wanted = session or settings.session
+    if not wanted:
+        say(f"simulated {venue_config.venue.label}, {venue_config.label}; Ctrl-C ends it")
+        venue.run(stop_on_signal(), lambda at: say(f"websocket {at.stream_url}   REST {at.rest_url}"))
+        return
+
+    def fill(status: Status) -> None:
+        if venue.addresses.stream_url:
+            status.facts = venue_facts(venue)
+
+    joined = join(settings, wanted, SYSTEM_CLOCK)
+    with service(name, joined, settings, fill, parent_pid) as (stop, status):
+        venue.run(stop, lambda at: status.write("running"))
+
+
+def venue_facts(venue: SimulatedVenue) -> dict[str, Any]:
+    """What `up` wants to know of a simulated venue."""
+    said: dict[str, Any] = dict(venue.status())
+    return {
+        "venue": said["venue"],
+        "done": said["done"],
+        "state": said["state"],
+        "position_s": said["position_s"],
+        "stream_url": venue.addresses.stream_url,
+        "rest_url": venue.addresses.rest_url,
+        "symbols": sorted({name.partition("@")[0].upper() for name in said["frames_sent"]}),
+        "delivered": sum(client["frames"] for client in said["clients"] if not client["half_open"]),
+        "faults": [f"{fault['name']} at {fault['position_s']:.1f} s" for fault in said["faults"]],
+    }
+
+
+# --- recorded sessions ---
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A session as it can be read again.
+
+    Attributes:
+        connectors, workers: readers of what connectors and workers wrote.
+        root: of the local log or of the sealed copy, for hashing what was recorded.
+    """
+
+    connectors: SessionReader
+    workers: SessionReader
+    root: Path
+
+
+@contextmanager
+def recorded(settings: Config, session: Session, broker: str) -> Iterator[Recorded]:
+    """Open a session for replay.
+
+    Args:
+        broker: "" for its own kind: the sealed copy where there is one; `none` for the local files; else a broker,
+            whose topics are then read.
+    """
+    local = LocalReader(session.log, session.incarnation)
+    over_kafka = session.plan.get("broker", NO_BROKER) != NO_BROKER
+    if not over_kafka or broker == NO_BROKER or (not broker and session.sealed.exists()):
+        root = root_of(session)
+        if over_kafka and root == session.log:
+            raise ConfigInvalid(
+                f"Session {session.name} ran over Kafka and was not sealed. `shriven seal {session.name}` copies its "
+                "topics into its folder while the broker still has them."
+            )
+        yield Recorded(local, LocalReader(root, session.incarnation), root)
+        return
+    address = running_address(settings, broker or session.plan["broker"])
+    yield Recorded(local, KafkaReader(Kafka(address), session.incarnation, session.created_ns), root_of(session))
+
+
+def seal_session(session: Session, address: str) -> dict[str, int]:
+    """Copy what the broker holds of the session into its folder; rows by topic."""
+    reader = KafkaReader(Kafka(address), session.incarnation, session.created_ns)
+    sealed = seal(reader, session.sealed)
+    write_session(session, session.sealed)
+    counts: dict[str, int] = {}
+    for key, row in sealed.rows.items():
+        name = TOPIC_BY_NUMBER[key.topic].name
+        counts[name] = counts.get(name, 0) + row
+    return counts
+
+
+def seal_from(settings: Config, session: Session, broker: str) -> dict[str, int]:
+    """The same from the broker that is said, else from the session's own.
+
+    Raises:
+        ConfigInvalid: the session ran without a broker.
+    """
+    own = session.plan.get("broker", NO_BROKER)
+    if own == NO_BROKER:
+        raise ConfigInvalid(f"Session {session.name} ran without a broker: its local log is all there is.")
+    return seal_session(session, running_address(settings, broker or own))
