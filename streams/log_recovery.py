@@ -171,6 +171,6 @@ def _refusal(damage: Damage) -> IntegrityError:
     error.args = (
         f"The local log ends in damage that no crash explains: {damage}. Nothing is appended over it, because these"
         " rows may have been read already. Usually a disk or memory fault. Restore the file, or give the rows up"
-        " (repair), or start a new session.",
+        " (`shriven log repair`), or start a new session.",
     )
     return error

@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from schemas.errors import InputInvalid
 from schemas.instruments import Venue
 
 E8 = 100_000_000
@@ -67,9 +66,9 @@ class StepFinder:
         if text not in self._texts:
             self._texts.add(text)
             whole, _, part = text.partition(".")
-            self.decimals = max(self.decimals, len(part))
             if len(part) > 8:
-                raise InputInvalid(f"{text} has more than eight decimals, which no price or quantity here may have.")
+                return  # tells no step; it is played as it was recorded, for the connector to refuse
+            self.decimals = max(self.decimals, len(part))
             self._step_e8 = math.gcd(self._step_e8, int(whole) * E8 + int(part.ljust(8, "0")))
             if len(self._texts) > 100_000:  # bounded; a set this large has long told its step
                 self._texts.clear()

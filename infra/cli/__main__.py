@@ -1,6 +1,6 @@
 """The command line: mounts the commands, and turns whatever went wrong into one sentence and an exit code.
 
-Commands live in `cli_*.py`, one file per subject. Each imports what it needs when it runs, so that
+Commands live beside this file, one file per subject. Each imports what it needs when it runs, so that
 `--help` answers at once.
 """
 

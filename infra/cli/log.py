@@ -20,6 +20,7 @@ def mount(app: typer.Typer) -> None:
     group.command("ls")(ls)
     group.command("info")(info)
     group.command("verify")(verify)
+    group.command("repair")(repair)
     group.command("rows")(rows)
     group.command("dump")(dump)
     group.command("import")(import_)
@@ -95,6 +96,39 @@ def verify(session: SESSION = "latest", topic: TOPIC = "", sealed: SEALED = Fals
     if damage:
         places = "\n".join(f"    {bad['topic']} of {bad['writer']}: {bad['damage']}" for bad in damage)
         raise IntegrityError(f"The log is not what was written, in {len(damage)} places:\n{places}")
+
+
+def repair(
+    session: SESSION,
+    topic: TOPIC = "",
+    execute: Annotated[bool, typer.Option("--execute", help="Do it; without it the plan is printed.")] = False,
+    json: JSON = False,
+) -> None:
+    """Give up damaged rows at the end of a sequence, which its writer refuses to do by itself. Damage before whole rows
+    stays: nothing is ever renumbered."""
+    from infra.cli.output import print_json, print_table, say
+    from streams.log import repair_tail
+    from streams.log import verify as verify_log
+    from streams.pipelines import writer_label
+    from streams.topics import TOPIC_BY_NUMBER
+
+    root = _root(session, sealed=False)
+    columns = ("topic", "writer", "damage", "done")
+    lines: list[tuple[str, str, str, str]] = []
+    for one in verify_log(root, _topic_name(topic)).writers:
+        if one.damage:
+            done = "; ".join(repair_tail(root, one.key).repairs) or "nothing at its end: it stays" if execute else ""
+            place = (TOPIC_BY_NUMBER[one.key.topic].name, writer_label(one.key.writer))
+            lines.append((*place, "; ".join(str(bad) for bad in one.damage), done))
+    if json:
+        print_json([dict(zip(columns, line, strict=True)) for line in lines])
+        return
+    if not lines:
+        say("Nothing is damaged.")
+        return
+    print_table(columns if execute else columns[:3], lines if execute else [line[:3] for line in lines])
+    if not execute:
+        say("Nothing was changed; --execute gives up what is damaged at the end of a sequence. Copy the session first.")
 
 
 def rows(

@@ -123,6 +123,7 @@ def tail(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
     limit: Annotated[int, typer.Option(min=0, help="Stop after that many rows; 0 for no limit.")] = 0,
     style: Annotated[Literal["table", "json", "csv"], typer.Option("--format", help="How rows look.")] = "table",
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json: one object a line.")] = False,
 ) -> None:
     """Rows of a topic, decoded: enums by name, prices as decimals, instruments by name, causes as addresses."""
     from itertools import islice
@@ -141,7 +142,7 @@ def tail(
     source = reader_of(config(), found, broker)
     try:
         lines = rows_of.tail(row, source, where, key=key, follow=follow, names=lambda i: names.get(i, str(i)))
-        _print(rows_of.columns(row), islice(lines, limit) if limit else lines, style, streaming=follow)
+        _print(rows_of.columns(row), islice(lines, limit) if limit else lines, "json" if json else style, streaming=follow)
     finally:
         source.close()
 

@@ -154,9 +154,13 @@ def test_aborted_transaction_is_sent_again_as_the_same_bytes(transport: OnKafka)
 
 
 @pytest.mark.broker
-def test_unknown_topic_is_a_drift_and_an_absent_broker_is_said(transport: OnKafka) -> None:
+def test_unknown_topic_is_a_drift_and_an_absent_broker_is_said(
+    transport: OnKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from streams.kafka import Kafka, KafkaReader
 
+    monkeypatch.setattr("streams.kafka_client.ASK_S", 2.0)
+    monkeypatch.setattr("streams.kafka_reader.REQUEST_S", 1.0)
     reader = KafkaReader(Kafka("127.0.0.1:1"), 1, 0)
     with pytest.raises(BrokerUnavailable, match=re.escape("127.0.0.1:1")):
         list(reader.chunks(WriterKey(2, 0, 1, 1)))

@@ -13,7 +13,7 @@ import pytest
 from tests.cli import shriven
 from tests.recordings import recording
 
-pytestmark = [pytest.mark.broker, pytest.mark.recording, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.broker, pytest.mark.recording, pytest.mark.timeout(900)]
 
 NAME = "spot_ethusdt_20240808.gz"
 TRADES, SHARED = 6_106, 577
@@ -72,6 +72,7 @@ def test_killed_connector_loses_no_appended_row_and_marks_the_hole(kafka: str, t
     assert replayed(summary["session"], kafka, tmp_path)["equal"] is True
 
 
+@pytest.mark.slow
 def test_broker_stopped_for_thirty_seconds_loses_nothing(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     summary = play(tmp_path, "--speed", "6", "--fault", "broker_down@10:seconds=30")
     assert summary["rows"]["md.trade.v1"] == TRADES

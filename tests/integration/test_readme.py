@@ -50,7 +50,6 @@ def test_what_is_left_out_is_in_the_readme() -> None:
     assert [prefix for prefix in LEFT_OUT if not any(line.startswith(prefix) for line in commands())] == []
 
 
-@pytest.mark.slow
 @pytest.mark.broker
 @pytest.mark.recording
 @pytest.mark.timeout(1200)

@@ -11,7 +11,7 @@ import pytest
 from tests.cli import shriven
 from tests.recordings import recording
 
-pytestmark = [pytest.mark.broker, pytest.mark.recording, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.broker, pytest.mark.recording, pytest.mark.timeout(900)]
 
 
 class Facts(NamedTuple):
@@ -45,22 +45,48 @@ def check(summary: dict[str, Any], facts: Facts) -> None:
         assert (book["best_bid"], book["best_ask"]) == facts.touch
 
 
-@pytest.mark.parametrize("name", FACTS)
-def test_recording_meets_its_facts_the_same_way_over_kafka_and_without(name: str, kafka: str, tmp_path: Path) -> None:
-    facts = FACTS[name]
-    play = ("up", "--play", f"{facts.venue}={recording(name)}", *WORDS)
-    over = shriven(*play, "--broker", kafka, data=tmp_path).json()
-    without = shriven(*play, "--broker", "none", data=tmp_path).json()
+class Played(NamedTuple):
+    """One recording played twice."""
+
+    over: dict[str, Any]  # summary of the play over Kafka
+    without: dict[str, Any]  # and of the one without a broker
+    data: Path
+
+
+@pytest.fixture(scope="module", params=FACTS)
+def played(request: pytest.FixtureRequest, kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Played:
+    facts = FACTS[request.param]
+    data = tmp_path_factory.mktemp("played")
+    play = ("up", "--play", f"{facts.venue}={recording(request.param)}", *WORDS)
+    over = shriven(*play, "--broker", kafka, data=data).json()
+    without = shriven(*play, "--broker", "none", data=data).json()
     check(over, facts)
     check(without, facts)
-    assert over["hashes"]["content"] == without["hashes"]["content"]
-    assert over["session"] != without["session"]
+    return Played(over, without, data)
 
-    for broker, cut in ((kafka, None), ("none", None), ("none", "1"), ("none", "2"), (kafka, "3")):
-        words = ["replay", over["session"], "--broker", broker, "--json", *(["--cut", cut] if cut else [])]
-        again = shriven(*words, data=tmp_path).json()
-        assert again["equal"] is True, words
-        rows = {topic: found["replayed"] for topic, found in again["topics"].items()}
-        assert rows == over["hashes"]["row"], words
-    again = shriven("replay", without["session"], "--json", data=tmp_path).json()
-    assert {topic: found["replayed"] for topic, found in again["topics"].items()} == without["hashes"]["row"]
+
+def replays(summary: dict[str, Any], data: Path, *words: str) -> None:
+    again = shriven("replay", summary["session"], "--json", *words, data=data).json()
+    assert again["equal"] is True, words
+    assert {topic: found["replayed"] for topic, found in again["topics"].items()} == summary["hashes"]["row"], words
+
+
+def test_recording_meets_its_facts_the_same_way_over_kafka_and_without(played: Played, kafka: str) -> None:
+    assert played.over["hashes"]["content"] == played.without["hashes"]["content"]
+    assert played.over["session"] != played.without["session"]
+    replays(played.over, played.data, "--broker", kafka, "--cut", "1")
+    replays(played.over, played.data, "--broker", "none")
+
+
+@pytest.mark.slow
+def test_recorded_session_runs_again_the_same_under_every_broker_and_cut(played: Played, kafka: str) -> None:
+    for words in (
+        [kafka],
+        ["none", "--cut", "1"],
+        ["none", "--cut", "2"],
+        ["none", "--cut", "3"],
+        [kafka, "--cut", "4"],
+    ):
+        replays(played.over, played.data, "--broker", *words)
+    replays(played.without, played.data)
+    replays(played.without, played.data, "--cut", "5")

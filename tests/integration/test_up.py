@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import os
 import pty
 import re
@@ -23,7 +24,7 @@ from schemas import errors
 from tests.cli import shriven
 from tests.recordings import ROOT, recording
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 MADE_UP = ("up", "--broker", "none", "--until-end", "--speed", "max", "--for", "20", "--symbol", "BTCUSDT", "--json")
 FIRST_BOOK_S = 240.0  # kernels may have to be compiled, on a machine that does other things too
@@ -139,6 +140,29 @@ def test_a_changed_byte_is_found(market: tuple[Path, dict[str, Any]], tmp_path: 
     assert verified.code == errors.IntegrityError.exit_code
     assert "md.trade.v1" in verified.err
     assert shriven("replay", "latest", data=copy).code == errors.IntegrityError.exit_code
+    (planned,) = shriven("log", "repair", "latest", "--json", data=copy).json()
+    assert (planned["topic"], planned["done"]) == ("md.trade.v1", "")
+    (repaired,) = shriven("log", "repair", "latest", "--execute", "--json", data=copy).json()
+    assert repaired["done"] == "nothing at its end: it stays"
+    assert shriven("log", "verify", data=copy).code == errors.IntegrityError.exit_code, "whole rows stand behind it"
+
+
+def test_a_damaged_end_is_given_up_on_request_only(market: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    data, summary = market
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-r", str(data), str(copy)], check=True)
+    told = shriven("log", "info", "latest", "--topic", "md.ticker", "--json", data=copy).json()[0]
+    segment = sorted((copy / "sessions" / summary["session"] / "log" / "md.ticker.v1").rglob("*.log"))[-1]
+    with open(segment, "r+b") as file:
+        end = len(file.read().rstrip(b"\0"))
+        file.seek(end - 20)
+        file.write(b"\x55" * 8)
+    assert shriven("log", "verify", data=copy).code == errors.IntegrityError.exit_code
+    (repaired,) = shriven("log", "repair", "latest", "--execute", "--json", data=copy).json()
+    assert "was erased" in repaired["done"]
+    assert shriven("log", "verify", data=copy).code == 0
+    after = shriven("log", "info", "latest", "--topic", "md.ticker", "--json", data=copy).json()[0]
+    assert told["row_last"] - 5000 < after["row_last"] < told["row_last"]
 
 
 def test_sessions_lists_and_shows(market: tuple[Path, dict[str, Any]]) -> None:
@@ -262,8 +286,40 @@ def test_what_cannot_be_is_refused_in_one_sentence(
 def test_a_recording_that_breaks_off_ends_it_with_the_reason(short: Path, tmp_path: Path) -> None:
     ran = shriven("up", "--play", f"binance_spot={short}", "--broker", "none", "--until-end", "--json", data=tmp_path)
     assert ran.code == errors.InputInvalid.exit_code
-    assert "breaks off" in ran.err
+    assert "was cut short" in ran.err
     wait_gone(tmp_path)
+
+
+@pytest.mark.recording
+def test_prices_that_cannot_be_are_put_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
+    """Nine decimals, and a number beyond 64 bits, in two trades of an otherwise good recording."""
+    with gzip.open(recording("spot_ethusdt_20240808.gz")) as whole:
+        lines = whole.read(3_000_000).split(b"\n")[:-1]
+    trades = [number for number, line in enumerate(lines) if b'"e":"trade"' in line and number > 3000]
+    for number, price in zip(trades, (b"2682.123456789", b"99999999999999999.5"), strict=False):
+        lines[number] = re.sub(rb'"p":"[0-9.]+"', b'"p":"' + price + b'"', lines[number])
+    path = tmp_path / "odd.gz"
+    path.write_bytes(gzip.compress(b"\n".join(lines) + b"\n"))
+    play = ("up", "--play", f"binance_spot={path}", "--broker", "none", "--until-end", "--speed", "max", "--json")
+    summary = shriven(*play, data=tmp_path).json()
+    book = summary["books"]["binance_spot:ETHUSDT"]
+    assert (summary["dead_letters"], book["ticker_equal"] - book["ticker_shared"]) == (2, 0)
+    assert summary["rows"]["md.trade.v1"] == len([line for line in lines if b'"e":"trade"' in line]) - 2
+    letters = shriven("topics", "tail", "sys.dead_letter", "--from", "start", "--json", data=tmp_path).out.splitlines()
+    reasons = [json.loads(letter)["reason"] for letter in letters]
+    assert reasons == ["TOO_MANY_DECIMALS", "OUT_OF_RANGE"]
+
+
+@pytest.mark.recording
+def test_a_line_of_garbage_is_named_before_anything_starts(tmp_path: Path) -> None:
+    with gzip.open(recording("spot_ethusdt_20240808.gz")) as whole:
+        lines = whole.read(1_000_000).split(b"\n")[:-1]
+    lines[700] = b"\xff\x00 what is this"
+    path = tmp_path / "garbage.gz"
+    path.write_bytes(gzip.compress(b"\n".join(lines) + b"\n"))
+    ran = shriven("up", "--play", f"binance_spot={path}", "--broker", "none", "--until-end", data=tmp_path)
+    assert ran.code == errors.InputInvalid.exit_code
+    assert "line 701" in ran.err
 
 
 def test_a_data_directory_that_cannot_be_written_is_refused() -> None:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from connectors.binance_spot.instruments import instruments as spot_instruments
 from connectors.binance_usdm.instruments import instruments as futures_instruments
 from connectors.simulator.listing import E8, Listed, StepFinder, decimal_text, exchange_info, short_text
-from schemas.errors import InputInvalid
 from schemas.instruments import Venue, instrument_id
 
 ROWS = (Listed("BTCUSDT", E8 // 10, E8 // 1000, 2, 3), Listed("ETHBTC", 1000, E8, 5, 0))
@@ -51,9 +50,11 @@ def test_step_is_the_greatest_power_of_ten_that_divides_all_values(
     assert (finder.step_e8, finder.decimals) == (step_e8, decimals)
 
 
-def test_value_with_nine_decimals_is_refused() -> None:
-    with pytest.raises(InputInvalid, match="eight decimals"):
-        StepFinder().add("0.000000001")
+def test_value_with_nine_decimals_tells_no_step() -> None:
+    finder = StepFinder()
+    for text in ("0.5", "0.000000001", "1.5"):
+        finder.add(text)
+    assert (finder.step_e8, finder.decimals) == (50_000_000, 1)
 
 
 def test_futures_exchange_info_gives_the_rows_that_were_listed() -> None:
