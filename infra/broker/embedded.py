@@ -371,6 +371,15 @@ class Broker:
             self._archive(find_java(self.settings.java_home)).create_from(records[0])
         return stops
 
+    def kill(self, number: int) -> None:
+        """SIGKILL for one node, for fault tests; `start` brings it back."""
+        node = self._nodes()[number - 1]
+        process = node.process()
+        if process is not None:
+            _signal(process.kill)
+            wait_gone([process], KILL_WAIT_S, self._clock)
+        self._release(node)
+
     def _end(self, nodes: list[Node]) -> tuple[NodeStop, ...]:
         processes = {node.plan.number: process for node in nodes if (process := node.process())}
         for process in processes.values():

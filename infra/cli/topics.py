@@ -142,7 +142,9 @@ def tail(
     source = reader_of(config(), found, broker)
     try:
         lines = rows_of.tail(row, source, where, key=key, follow=follow, names=lambda i: names.get(i, str(i)))
-        _print(rows_of.columns(row), islice(lines, limit) if limit else lines, "json" if json else style, streaming=follow)
+        _print(
+            rows_of.columns(row), islice(lines, limit) if limit else lines, "json" if json else style, streaming=follow
+        )
     finally:
         source.close()
 

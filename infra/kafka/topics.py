@@ -31,6 +31,7 @@ FRAME_BYTES_MAX = 16 << 20  # the largest frame; broker and clients are set to t
 SEGMENT_MS = 6 * 3_600_000  # compaction and retention only touch closed segments
 REPLICAS_WANTED = 3
 
+LOOK_S = 10.0
 Action = Literal["create", "configure", "drift", "unknown"]
 _SILENT = logging.getLogger("shriven.kafka.admin")
 _SILENT.addHandler(logging.NullHandler())
@@ -208,6 +209,19 @@ def apply(address: str, changes: Sequence[Change]) -> list[Change]:
             if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
                 raise BrokerUnavailable(f"The broker at {address} refused: {error.args[0].str()}.") from error
     return done
+
+
+def leader_of(address: str, name: str, partition: int = 0) -> int:
+    """Number of the node that leads a partition.
+
+    Raises:
+        BrokerUnavailable: nobody answers.
+    """
+    try:
+        found = admin(address).list_topics(name, timeout=LOOK_S)
+    except KafkaException as error:
+        raise _away(address, error) from error
+    return int(found.topics[name].partitions[partition].leader)
 
 
 def describe(address: str, names: Sequence[str]) -> list[PartitionState]:

@@ -20,7 +20,8 @@ NO_BROKER = "none"
 SPEED_MAX_WORD = "max"
 DESCRIBED_LINES = 20_000  # enough of a recording to hear every stream of it; the venue checks the whole file
 SYNTHETIC_VENUE = Venue.BINANCE_USDM
-PROCESS_FAULTS = ("kill", "hang", "broker_down")  # beside those of the simulated venue
+BROKER_FAULTS = ("broker_down", "broker_kill")
+PROCESS_FAULTS = ("kill", "hang", *BROKER_FAULTS)  # beside those of the simulated venue
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class ProcessFault:
         kind: one of PROCESS_FAULTS.
         target: the process; "" for the broker.
         at_s: seconds after the first book.
-        seconds: how long it lasts (hang, broker_down).
+        seconds: how long it lasts (all but kill).
     """
 
     kind: str
@@ -235,9 +236,9 @@ def _process_fault(text: str) -> ProcessFault:
     except ValueError:
         at_s = math.nan
         seconds = math.nan
-    if not (at_s >= 0 and seconds > 0) or bool(target) == (kind == "broker_down"):
+    if not (at_s >= 0 and seconds > 0) or bool(target) == (kind in BROKER_FAULTS):
         raise ConfigInvalid(
             f"--fault {text} cannot be: write kill:PROCESS@SECONDS, hang:PROCESS@SECONDS[:seconds=N] or "
-            "broker_down@SECONDS[:seconds=N]."
+            "broker_down@SECONDS[:seconds=N], broker_kill@SECONDS[:seconds=N]."
         )
     return ProcessFault(kind, target, at_s, seconds)

@@ -24,14 +24,14 @@ import psutil
 from connectors.simulator.faults import fault_help as venue_fault_help
 from infra.broker.embedded import Broker, OnProgress
 from infra.config import Config
-from infra.kafka.topics import apply, plan
+from infra.kafka.topics import apply, leader_of, plan
 from infra.place import broker_settings, session_directory
 from infra.process.status import Status, read_all
 from infra.process.warm import is_warm
 from infra.sessions import store as sessions
 from infra.sessions.store import Session
 from infra.up.display import Display
-from infra.up.plan import EMBEDDED, NO_BROKER, Feed, ProcessFault, UpPlan
+from infra.up.plan import BROKER_FAULTS, EMBEDDED, NO_BROKER, Feed, ProcessFault, UpPlan
 from infra.up.settled import Cast, Settling
 from infra.up.supervisor import ENTRY, ChildSpec, ChildState, Supervisor
 from infra.up.view import ProcessLine
@@ -39,6 +39,7 @@ from infra.up.watch import Watcher
 from schemas.errors import BrokerUnavailable, ConfigInvalid
 from streams.clock import Clock
 from streams.pipelines import PIPELINES
+from streams.topics import topic
 
 TURN_S = 0.1  # between looks at children and topics
 LEAVING_S = 3.0  # after Ctrl-C: what is on its way may arrive, but nobody waits long
@@ -288,7 +289,10 @@ class Up:
                 supervisor.kill(fault.target, signal.SIGSTOP)
                 self._later(fault.seconds, partial(supervisor.kill, fault.target, signal.SIGCONT))
             elif self._broker is not None:
-                self._broker.stop()
+                if fault.kind == "broker_down":
+                    self._broker.stop()
+                else:
+                    self._broker.kill(leader_of(self._address, topic("md.quote").name))
                 self._later(fault.seconds, lambda: self._broker and self._broker.start(owned=True))
         now_ns = self._clock.monotonic_ns()
         due = [undo for at_ns, undo in self._undo if at_ns <= now_ns]
@@ -340,8 +344,8 @@ def _check_targets(faults: list[ProcessFault], plan: UpPlan) -> None:
     for fault in faults:
         if fault.target and fault.target not in names:
             raise ConfigInvalid(f"--fault {fault.kind}: no process {fault.target!r}. There are: {', '.join(names)}.")
-        if fault.kind == "broker_down" and plan.broker != EMBEDDED:
-            raise ConfigInvalid("--fault broker_down stops the embedded broker; this run does not use it.")
+        if fault.kind in BROKER_FAULTS and plan.broker != EMBEDDED:
+            raise ConfigInvalid(f"--fault {fault.kind} stops the embedded broker; this run does not use it.")
 
 
 def _end(process: subprocess.Popen[bytes] | None) -> None:
@@ -357,6 +361,7 @@ def fault_help() -> str:
         "and of our own processes, in seconds after the first book:",
         "kill:PROCESS     the process is killed (SIGKILL) and started again",
         "hang:PROCESS     the process stands still (SIGSTOP) [seconds=3]",
-        "broker_down      the embedded broker is stopped [seconds=3]",
+        "broker_down      the embedded broker is stopped, all its nodes [seconds=3]",
+        "broker_kill      the node that leads md.quote is killed (SIGKILL) [seconds=3]",
     )
     return "\n".join((venue_fault_help(), *ours))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cli import shriven
+from tests.conftest import free_port_range
 from tests.recordings import recording
 
 pytestmark = [pytest.mark.broker, pytest.mark.recording, pytest.mark.timeout(900)]
@@ -24,10 +25,9 @@ TARGETS = ("book", "bars", "shipper")
 SEEDS = [int(seed) for seed in os.environ.get("SHRIVEN_KILL_SEEDS", "1").split(",")]
 
 
-def play(data: Path, *words: str) -> dict[str, Any]:
-    summary: dict[str, Any] = shriven(
-        "up", "--play", f"binance_spot={recording(NAME)}", "--until-end", "--json", *words, data=data
-    ).json()
+def play(data: Path, *words: str, env: dict[str, str] | None = None) -> dict[str, Any]:
+    what = ("up", "--play", f"binance_spot={recording(NAME)}", "--until-end", "--json")
+    summary: dict[str, Any] = shriven(*what, *words, data=data, env=env).json()
     return summary
 
 
@@ -70,6 +70,16 @@ def test_killed_connector_loses_no_appended_row_and_marks_the_hole(kafka: str, t
     assert book["ticker_equal"] == book["ticker_shared"] > 0
     assert len(summary["time_to_resync_s"]["binance_spot:ETHUSDT"]) >= 1
     assert replayed(summary["session"], kafka, tmp_path)["equal"] is True
+
+
+@pytest.mark.slow
+def test_leader_of_three_nodes_killed_loses_nothing(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    three = {"SHRIVEN_BROKER_NODES": "3", "SHRIVEN_BROKER_PORT": str(free_port_range(8))}
+    faults = ("--fault", "broker_kill@6:seconds=10", "--fault", "broker_kill@25:seconds=5")
+    summary = play(tmp_path, "--speed", "8", *faults, env=three)
+    assert summary["rows"]["md.trade.v1"] == TRADES
+    assert summary["hashes"]["content"] == undisturbed["hashes"]["content"]
+    assert replayed(summary["session"], "none", tmp_path)["equal"] is True
 
 
 @pytest.mark.slow

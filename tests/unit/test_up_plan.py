@@ -60,12 +60,13 @@ def test_live_takes_symbols_in_any_case(config: Config) -> None:
 
 
 def test_faults_are_told_apart(config: Config) -> None:
-    made = plan(config, faults=["cut@5", "kill:book@2", "hang:bars@3:seconds=4", "broker_down@1"])
+    made = plan(config, faults=["cut@5", "kill:book@2", "hang:bars@3:seconds=4", "broker_down@1", "broker_kill@9"])
     assert made.venue_faults == ("cut@5:code=1006,lost=1",)
     assert made.process_faults == (
         ProcessFault("kill", "book", 2, 3),
         ProcessFault("hang", "bars", 3, 4),
         ProcessFault("broker_down", "", 1, 3),
+        ProcessFault("broker_kill", "", 9, 3),
     )
 
 
