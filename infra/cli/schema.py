@@ -80,13 +80,16 @@ def show(
     print_table(("column", "kind", "meaning", "marks", "values"), rows)
 
 
-def check() -> None:
+def check(json: JSON = False) -> None:
     """Hold the declarations against the frozen files; what differs is named, with what to do."""
-    from infra.cli.output import say
+    from infra.cli.output import print_json, say
     from schemas.compatibility import check as check_schemas
     from schemas.events import EVENTS
 
     check_schemas()
+    if json:
+        print_json({"events": len(EVENTS), "compatible": True})
+        return
     say(f"{len(EVENTS)} events are as frozen, and every revision reads the ones before it.")
 
 

@@ -31,7 +31,6 @@ FRAME_BYTES_MAX = 16 << 20  # the largest frame; broker and clients are set to t
 SEGMENT_MS = 6 * 3_600_000  # compaction and retention only touch closed segments
 REPLICAS_WANTED = 3
 
-LOOK_S = 10.0
 Action = Literal["create", "configure", "drift", "unknown"]
 _SILENT = logging.getLogger("shriven.kafka.admin")
 _SILENT.addHandler(logging.NullHandler())
@@ -218,7 +217,7 @@ def leader_of(address: str, name: str, partition: int = 0) -> int:
         BrokerUnavailable: nobody answers.
     """
     try:
-        found = admin(address).list_topics(name, timeout=LOOK_S)
+        found = admin(address).list_topics(name, timeout=REQUEST_SECONDS)
     except KafkaException as error:
         raise _away(address, error) from error
     return int(found.topics[name].partitions[partition].leader)

@@ -57,8 +57,9 @@ def play(data: Path, *words: str) -> Played:
 
 def synced(root: Path, name: str) -> Rows:
     parts = [frame.rows.copy() for key in keys_of(root, topic(name)) for frame in frames(root, key)]
-    rows = np.concatenate(parts)
-    return rows[rows["trust"] == Trust.SYNCED]
+    rows: Rows = np.concatenate(parts)
+    trusted: Rows = rows[rows["trust"] == Trust.SYNCED]
+    return trusted
 
 
 @pytest.fixture(scope="module")
