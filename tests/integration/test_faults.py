@@ -33,7 +33,7 @@ PLAYS: dict[str, tuple[tuple[str, ...], int]] = {
          "drop_diff@290:count=3"),
         5,
     ),
-    "sockets": (("silence@60:seconds=40", "server_shutdown@140", "refuse_dials@200:seconds=20", "cut@201"), 2),
+    "sockets": (("silence@60:seconds=8", "server_shutdown@200", "refuse_dials@250:seconds=2", "cut@251"), 2),
     "snapshots": (
         ("rest_429@39:count=2", "drop_diff@40", "late_snapshot@119:seconds=2", "drop_diff@120",
          "rest_418@199:seconds=3", "drop_diff@200", "old_snapshot@279:count=2", "drop_diff@280"),
