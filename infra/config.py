@@ -10,9 +10,9 @@ import os
 import re
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import ConfigInvalid, ResourceExhausted
@@ -25,6 +25,11 @@ def _xdg(variable: str, fallback: str) -> Path:
     """`$variable/shriven`; XDG says that a relative path there must be ignored."""
     given = os.environ.get(variable, "")
     return (Path(given) if given.startswith("/") else Path.home() / fallback) / "shriven"
+
+
+def _number(value: object) -> object:
+    """Environment variables are texts; `Literal` takes no text for a number."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 class Config(BaseSettings):
@@ -57,7 +62,7 @@ class Config(BaseSettings):
     kafka: str = ""
     session: str = ""
     broker_port: int = Field(default=19092, ge=1024, le=65_000)
-    broker_nodes: Literal[1, 3] = 1
+    broker_nodes: Annotated[Literal[1, 3], BeforeValidator(_number)] = 1
     maven: str = ""
     java_home: Path | None = Field(default=None, validation_alias="JAVA_HOME")
     log: Literal["json", "pretty"] = "pretty"

@@ -17,7 +17,7 @@ import json
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -215,7 +215,28 @@ def _parameters(processor: Processor) -> dict[str, Any]:
     names = [*getattr(processor, "__dict__", {}), *getattr(type(processor), "__slots__", ())]
     values = {name: getattr(processor, name) for name in names}
     plain = (int, str, bytes, float, tuple)
-    return {name: repr(value) for name, value in values.items() if isinstance(value, plain) or is_dataclass(value)}
+    return {name: _spelled(value) for name, value in values.items() if isinstance(value, plain) or is_dataclass(value)}
+
+
+def _spelled(value: Any) -> str:
+    """The same text for the same value in every process: functions by name, not by where they lie in memory."""
+    if is_dataclass(value) and not isinstance(value, type):
+        named = (f"{one.name}={_spelled(getattr(value, one.name))}" for one in fields(value))
+        return f"{type(value).__name__}({', '.join(named)})"
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(_spelled, value))})"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_spelled(key)}: {_spelled(one)}' for key, one in value.items())}}}"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(map(_spelled, value)))}}}"
+    if isinstance(value, functools.partial):
+        return f"partial({_spelled(value.func)}, {_spelled(value.args)}, {_spelled(value.keywords)})"
+    if callable(value):
+        function = getattr(value, "py_func", value)  # numba's dispatchers stand for a function
+        return f"{function.__module__}.{function.__qualname__}"
+    text = repr(value)
+    assert " at 0x" not in text, f"{text} has no spelling that is the same in every process"
+    return text
 
 
 @functools.cache

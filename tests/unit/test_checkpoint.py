@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -29,6 +31,7 @@ from streams.checkpoint import (
     unpack_snapshot,
 )
 from tests.pipelines import Echo, Mixer
+from tests.recordings import ROOT
 
 KEY = WriterKey(2, 3, 640, 7)
 CHECKPOINT = Checkpoint(
@@ -188,3 +191,20 @@ def test_changed_snapshot_is_refused(at: int) -> None:
     data[at] ^= 1
     with pytest.raises(IntegrityError):
         unpack_snapshot(bytes(data))
+
+
+def test_fingerprints_of_every_rule_are_the_same_in_another_process() -> None:
+    """A restarted process must know its own journal again: what lies elsewhere in memory is no other code."""
+    program = (
+        "from infra.registry import PROCESSORS\nfrom streams.checkpoint import fingerprint\n"
+        "print({name: fingerprint(make({})) for name, make in PROCESSORS.items()})"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, env={"PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin"},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }  # fmt: skip
+    assert len(said) == 1
+    assert "binance_spot.wire" in said.pop()

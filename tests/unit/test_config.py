@@ -82,3 +82,11 @@ def test_a_directory_that_cannot_be_made_is_refused_with_its_variable(tmp_path: 
     in_the_way.write_text("")
     with pytest.raises(ResourceExhausted, match="SHRIVEN_DATA"):
         writable_directory(in_the_way / "data", "SHRIVEN_DATA")
+
+
+def test_nodes_of_the_broker_are_one_or_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHRIVEN_BROKER_NODES", "3")
+    assert load().broker_nodes == 3
+    monkeypatch.setenv("SHRIVEN_BROKER_NODES", "2")
+    with pytest.raises(ConfigInvalid, match="SHRIVEN_BROKER_NODES=2 cannot be: it should be 1 or 3"):
+        load()
