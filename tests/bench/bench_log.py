@@ -11,7 +11,6 @@ import random
 import shutil
 import statistics
 import struct
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -66,9 +65,8 @@ def wire_frame(body: bytes) -> bytes:
 
 @contextmanager
 def directory() -> Iterator[Path]:
-    """Where the figures are taken: the first argument, or the temporary directory."""
-    base = sys.argv[1] if len(sys.argv) > 1 else None
-    path = Path(tempfile.mkdtemp(dir=base))
+    """Where the figures are taken: the machine's temporary directory."""
+    path = Path(tempfile.mkdtemp())
     try:
         yield path
     finally:
