@@ -30,6 +30,9 @@ class Result:
     reached: bool
     note: str = ""
 
+    def __post_init__(self) -> None:
+        self.figure, self.reference_figure = (float(f"{value:.4g}") for value in (self.figure, self.reference_figure))
+
     def as_json(self) -> str:
         """One line."""
         return json.dumps(asdict(self), ensure_ascii=False)
