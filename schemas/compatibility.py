@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from schemas.avro import Schema, canonical, frame_schema
+from schemas.catalogue import EVENTS
 from schemas.declare import Event
 from schemas.errors import ConfigInvalid
-from schemas.events import EVENTS
 from schemas.frozen import FOLDER, frozen_schemas, path_of, read_frozen
 
 MEANING = ("based", "unit", "scale", "content", "measured", "default", "count")

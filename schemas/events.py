@@ -41,6 +41,8 @@ class FrameKind(enum.IntEnum):
     REST = 3  # the body of a REST answer; `request` says to what
     CLOSE = 4  # socket closed; payload: code and reason
     SILENT = 5  # nothing heard for longer than the venue's limit; payload: which stream
+    SENT = 6  # a private request is about to be sent; payload: method, path and query without signature and key
+    NO_ANSWER = 7  # it timed out or the socket died; payload: why
 
 
 class BookAction(enum.IntEnum):
@@ -491,7 +493,7 @@ SNAPSHOT = Event(
     caused=False,
 )
 
-EVENTS: tuple[Event, ...] = (
+MARKET_EVENTS: tuple[Event, ...] = (
     RAW_FRAME,
     TRADE,
     BOOK_DELTA,
@@ -508,4 +510,3 @@ EVENTS: tuple[Event, ...] = (
     SESSION,
     SNAPSHOT,
 )
-EVENT_BY_NAME: dict[str, Event] = {event.name: event for event in EVENTS}

@@ -15,10 +15,10 @@ import functools
 from collections.abc import Iterable, Sequence
 
 from schemas.address import NO_ORIGIN, Origin
+from schemas.catalogue import EVENTS
 from schemas.codec import Buffer, Codec, Frame, FrameHead, Frames, Spans, schema_id_of
 from schemas.declare import EMPTY_HEAP, Event, Heap, Rows
 from schemas.errors import InputInvalid
-from schemas.events import EVENTS
 from schemas.frozen import older_schemas
 from schemas.resolve import FRAMING_BYTES
 

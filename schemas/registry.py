@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from schemas.avro import Schema, frame_schema
+from schemas.catalogue import EVENTS
 from schemas.declare import Event
 from schemas.errors import InputInvalid
-from schemas.events import EVENTS
 from schemas.frozen import older_schemas
 
 CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"

@@ -8,8 +8,8 @@ import hypothesis.strategies as st
 import numpy as np
 
 from schemas.address import NO_ORIGIN, Origin
+from schemas.catalogue import EVENTS
 from schemas.declare import Event, Field, Heap, Rows
-from schemas.events import EVENTS
 from tests.reference.frame import RANGE
 
 TEXTS = ["", "BTCUSDT", "é", "€uro", "\U0001f40d", "\x00", "GET /fapi/v1/depth?symbol=BTCUSDT", "ÿ" * 40]

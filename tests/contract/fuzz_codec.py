@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from schemas.avro import based_fields, wire_fields
+from schemas.catalogue import EVENTS
 from schemas.compiled.generate import GENERATED
 from schemas.declare import Event
 from schemas.errors import InputInvalid
-from schemas.events import EVENTS
 from schemas.frame import decode, decode_many, encode, peek
 from tests.contract.codec_rows import random_head, random_rows
 from tests.reference import frame as plain

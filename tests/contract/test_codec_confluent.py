@@ -16,7 +16,7 @@ import pytest
 
 from schemas.address import NO_ORIGIN
 from schemas.avro import ORIGIN_FIELDS, based_fields, wire_fields
-from schemas.events import EVENTS
+from schemas.catalogue import EVENTS
 from schemas.frame import encode
 from schemas.registry import answer
 from tests.contract.codec_rows import random_head, random_rows

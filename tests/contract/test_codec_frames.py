@@ -7,10 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from schemas.address import NO_ORIGIN, Origin
+from schemas.catalogue import EVENTS
 from schemas.compiled.bits import CHECKED
 from schemas.declare import Event, Heap, Rows
 from schemas.errors import InputInvalid
-from schemas.events import BAR, BOOK_DELTA, EVENTS, QUOTE, RAW_FRAME, TRADE
+from schemas.events import BAR, BOOK_DELTA, QUOTE, RAW_FRAME, TRADE
 from schemas.frame import codec_of, decode, decode_many, encode, peek
 from tests.contract.codec_rows import frames, random_head, random_rows
 from tests.recordings import recording

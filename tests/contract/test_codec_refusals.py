@@ -7,9 +7,10 @@ import pytest
 
 from schemas.address import NO_ORIGIN, Origin
 from schemas.avro import based_fields
+from schemas.catalogue import EVENTS
 from schemas.declare import Event
 from schemas.errors import InputInvalid
-from schemas.events import BOOK_DELTA, BOOK_SNAPSHOT, EVENTS, INSTRUMENT, JOURNAL, QUOTE, RAW_FRAME, TRADE
+from schemas.events import BOOK_DELTA, BOOK_SNAPSHOT, INSTRUMENT, JOURNAL, QUOTE, RAW_FRAME, TRADE
 from schemas.frame import decode, decode_many, encode, peek
 from tests.contract.codec_rows import random_rows
 from tests.contract.fuzz_codec import run, varint

@@ -15,9 +15,9 @@ import numpy as np
 
 from schemas.address import NO_ORIGIN, Origin
 from schemas.avro import ORIGIN_FIELDS, based_fields, frame_schema, wire_fields
+from schemas.catalogue import EVENTS
 from schemas.codec import Frame
 from schemas.declare import EMPTY_HEAP, Event, Field, Heap, Rows
-from schemas.events import EVENTS
 from schemas.resolve import rows_of
 
 EVENT_BY_SCHEMA_ID = {event.schema_id: event for event in EVENTS}

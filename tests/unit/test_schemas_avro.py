@@ -10,8 +10,9 @@ import fastavro
 import pytest
 
 from schemas.avro import based_fields, canonical, fingerprint, frame_schema, wire_fields
+from schemas.catalogue import EVENTS
 from schemas.declare import Event, Field
-from schemas.events import BOOK_SNAPSHOT, EVENTS, QUOTE, RAW_FRAME, TRADE, Side
+from schemas.events import BOOK_SNAPSHOT, QUOTE, RAW_FRAME, TRADE, Side
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from schemas.avro import frame_schema
+from schemas.catalogue import EVENTS
 from schemas.compatibility import changes, check, freeze, problems
 from schemas.declare import Event, Field
 from schemas.errors import ConfigInvalid
-from schemas.events import EVENTS, TRADE
+from schemas.events import TRADE
 
 
 def test_declarations_equal_their_frozen_files() -> None:

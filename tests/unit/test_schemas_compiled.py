@@ -11,10 +11,11 @@ import pytest
 from numba import njit
 
 from schemas.address import NO_ORIGIN
+from schemas.catalogue import EVENTS
 from schemas.codec import read_only
 from schemas.compiled import bits, fast, generate, layout, read
 from schemas.declare import Event, Field
-from schemas.events import BOOK_DELTA, BOOK_SNAPSHOT, EVENTS, RAW_FRAME, TRADE
+from schemas.events import BOOK_DELTA, BOOK_SNAPSHOT, RAW_FRAME, TRADE
 from schemas.frame import codec_of
 
 WORDS = [0, 1, 0x80, 0x7F, 1 << 63, (1 << 64) - 1, 0x8080808080808080, 0x7F7F7F7F7F7F7F7F, 0x0123456789ABCDEF]

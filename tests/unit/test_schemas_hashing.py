@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from schemas.address import NO_ORIGIN, Origin
+from schemas.catalogue import EVENTS
 from schemas.declare import EMPTY_HEAP, Event, Heap, Rows
 from schemas.errors import ConfigInvalid, InputInvalid
-from schemas.events import BOOK_DELTA, EVENTS, HEARTBEAT, INSTRUMENT, JOURNAL, LATENCY, QUOTE, RAW_FRAME, TRADE, Trust
+from schemas.events import BOOK_DELTA, HEARTBEAT, INSTRUMENT, JOURNAL, LATENCY, QUOTE, RAW_FRAME, TRADE, Trust
 from schemas.frame import decode, encode
 from schemas.hashing import ContentHash, RowHash, has_content, topic_hash
 from tests.contract.codec_rows import random_rows

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from schemas.avro import frame_schema
+from schemas.catalogue import EVENTS
 from schemas.errors import InputInvalid
-from schemas.events import EVENTS, QUOTE, TRADE
+from schemas.events import QUOTE, TRADE
 from schemas.registry import CONTENT_TYPE, answer, schema_ids, schema_of
 
 SUBJECTS = {"md.trade.v1-value": TRADE, "md.quote.v1-value": QUOTE, "md.ticker.v1-value": QUOTE}
