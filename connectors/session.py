@@ -280,7 +280,7 @@ class Link:
         session = self.session
         rules, options = session.exchange.connection, session.options
         await connect(
-            session.url,
+            session.address,
             create_connection=self._make,  # type: ignore[arg-type]  # a factory serves as well as a class
             compression=None,
             open_timeout=options.dial_timeout_s,
@@ -288,7 +288,7 @@ class Link:
             ping_interval=rules.ping_interval_s or None,
             ping_timeout=rules.pong_timeout_s or None,
             max_size=FRAME_BYTES_MAX,
-            proxy=None if is_loopback(session.url) else True,
+            proxy=None if is_loopback(session.address) else True,
             user_agent_header="shriven",
         )
         self._work = asyncio.create_task(self._live())
@@ -494,6 +494,19 @@ class Session:
             self._hand_over()
         return answer.status, answer.body
 
+    # --- For sessions of another kind (connectors/user_stream.py).
+
+    @property
+    def address(self) -> str:
+        """What is dialled. `url` is what is recorded and logged: they differ where an address holds a secret."""
+        return self.url
+
+    async def prepare_dial(self) -> None:
+        """Before each dial. Raises OSError when there is nothing to dial yet."""
+
+    def make_link(self) -> Link:
+        return Link(self)
+
     # --- For links.
 
     def next_request(self) -> int:
@@ -605,9 +618,10 @@ class Session:
             if self.status.dials:  # the first dial waits for nothing
                 await asyncio.sleep(self._backoff.next_s())
             await self._wait_for(self._dials)
-            link = Link(self)
+            link = self.make_link()
             self.status.dials += 1
             try:
+                await self.prepare_dial()
                 await link.dial()
             except InvalidStatus as error:
                 await asyncio.sleep(self._judge_refusal(error.response))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from connectors.simulator.faults import Fault, parse_fault
+from connectors.simulator.private_config import AccountConfig, PrivateRules
 from connectors.simulator.rules import VenueRules, rules_of
 from schemas.errors import ConfigInvalid
 from schemas.instruments import Venue
@@ -58,6 +59,8 @@ class VenueConfig:
         start_grace_s: the play begins when every recorded kind of stream of every symbol has a subscriber, or
             when nothing was subscribed for this long.
         skip_bad: leave out unreadable lines of recordings; without it they are refused.
+        accounts: who may trade (USD-M futures only); () for a venue of market data alone.
+        private: on which terms.
     """
 
     venue: Venue
@@ -72,6 +75,8 @@ class VenueConfig:
     rendezvous_s: float = 10.0
     start_grace_s: float = 1.0
     skip_bad: bool = False
+    accounts: tuple[AccountConfig, ...] = (AccountConfig(),)
+    private: PrivateRules = field(default_factory=PrivateRules)
 
     def __post_init__(self) -> None:
         """Raises ConfigInvalid: a value that cannot be right."""
@@ -86,6 +91,8 @@ class VenueConfig:
                 f"The simulated venue must not listen on {self.host}: it has no access control, so only loopback "
                 "addresses (127.0.0.1, ::1, localhost) are allowed."
             )
+        if len({account.key for account in self.accounts}) < len(self.accounts):
+            raise ConfigInvalid("Two accounts of the simulated venue have the same key; each needs its own.")
         self.parsed_faults()
 
     @property

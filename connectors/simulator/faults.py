@@ -80,6 +80,35 @@ FAULTS: dict[str, FaultKind] = {
             {"seconds": 5, "status": 429},
         ),
         FaultKind("no_upgrade", "for `seconds` connections are accepted but the handshake never ends", {"seconds": 5}),
+        FaultKind(
+            "order_timeout",
+            "the next `count` order requests of `method` (POST, PUT, DELETE; empty for any) are carried out but not "
+            "answered: after `seconds` comes 408 with -1007, or `status` at once. `accepted=0`: they are lost instead",
+            {"count": 1, "seconds": 10, "accepted": 1, "status": 0},
+            {"method": "POST"},
+        ),
+        FaultKind(
+            "report_first",
+            "the answers to the next `count` order requests come `seconds` after the stream's events",
+            {"count": 1, "seconds": 0.2},
+        ),
+        FaultKind("report_twice", "the next `count` ORDER_TRADE_UPDATEs are sent twice", {"count": 1}),
+        FaultKind(
+            "reject_burst",
+            "the next `count` new orders are refused with code -`error` (1008, 1015, 2010, 2019, 4088, …)",
+            {"count": 10, "error": 1008},
+        ),
+        FaultKind(
+            "clock_skew",
+            "for `seconds` the venue's clock is `skew` seconds ahead: -1021 for whoever does not ask for its time",
+            {"seconds": 5, "skew": 10},
+        ),
+        FaultKind("listen_key_expired", "every listen key ends: listenKeyExpired is sent, then nothing more"),
+        FaultKind(
+            "venue_restart",
+            "every socket dies; for `seconds` dials and REST are refused with 503. Orders and positions are as before",
+            {"seconds": 3},
+        ),
     )
 }
 

@@ -74,6 +74,7 @@ class Client:
         route: `public`, `market`, `private`, or "" where addresses have no route.
         control: its subscriptions.
         muted: subscribed streams that do not arrive (a fault).
+        events: names of the user data events that it wants; empty for all.
         is_frozen: half open (a fault): nothing is read or sent any more.
         frames, frame_bytes: market frames sent.
         out: encoded frames not written yet.
@@ -84,6 +85,7 @@ class Client:
     route: str
     control: Control
     muted: set[str] = field(default_factory=set)
+    events: frozenset[str] = frozenset()
     is_frozen: bool = False
     frames: int = 0
     frame_bytes: int = 0

@@ -96,6 +96,14 @@ class Injector:
         self._dials_refused_until_ns = 0
         self._dial_status = 429
         self._dials_stalled_until_ns = 0
+        self._order_timeouts: list[_Armed] = []
+        self._report_first: list[_Armed] = []
+        self._report_twice: list[_Armed] = []
+        self._rejects: list[_Armed] = []
+        self._skewed_until_ns = 0
+        self._skew_ns = 0
+        self._down_until_ns = 0
+        self.on_listen_keys_expired: Callable[[], list[str]] = list
         self._timers: list[asyncio.TimerHandle] = []
         self.fired: list[Fired] = []
 
@@ -133,6 +141,13 @@ class Injector:
             "server_shutdown": self._shut_down,
             "refuse_dials": self._refuse_dials,
             "no_upgrade": self._stall_dials,
+            "order_timeout": self._arm_in(self._order_timeouts),
+            "report_first": self._arm_in(self._report_first),
+            "report_twice": self._arm_in(self._report_twice),
+            "reject_burst": self._arm_in(self._rejects),
+            "clock_skew": self._skew,
+            "listen_key_expired": self._expire_listen_keys,
+            "venue_restart": self._restart,
         }
 
     def cancel(self) -> None:
@@ -282,6 +297,9 @@ class Injector:
 
     def rest_refusal(self, path: str) -> Refusal | None:
         """How this REST request is to be refused."""
+        down_s = self._down_s
+        if down_s > 0:
+            return Refusal(503, down_s)
         left_ns = self._banned_until_ns - self._clock.monotonic_ns()
         if left_ns > 0:
             return Refusal(418, left_ns / S_NS)
@@ -301,8 +319,72 @@ class Injector:
 
     def dial_refusal(self) -> Refusal | None:
         """How this handshake is to be refused."""
+        down_s = self._down_s
+        if down_s > 0:
+            return Refusal(503, down_s)
         left_ns = self._dials_refused_until_ns - self._clock.monotonic_ns()
         return Refusal(self._dial_status, left_ns / S_NS) if left_ns > 0 else None
+
+    # ---- orders
+
+    @staticmethod
+    def _arm_in(armed: list[_Armed]) -> Callable[[Fired], Awaitable[Outage]]:
+        async def arm(fired: Fired) -> Outage:
+            armed.append(_Armed(fired, int(fired.fault.numbers["count"])))
+            return Outage()
+
+        return arm
+
+    async def _skew(self, fired: Fired) -> Outage:
+        self._skewed_until_ns = self._until(fired.fault.numbers["seconds"])
+        self._skew_ns = round(fired.fault.numbers["skew"] * S_NS)
+        return Outage()
+
+    async def _expire_listen_keys(self, fired: Fired) -> Outage:
+        fired.hits += [f"listen key of {name}" for name in self.on_listen_keys_expired()]
+        return Outage()
+
+    async def _restart(self, fired: Fired) -> Outage:
+        seconds = fired.fault.numbers["seconds"]
+        self._down_until_ns = self._until(seconds)
+        for client in self._hub.heard():
+            client.is_frozen = True
+            client.wire.abort()
+            fired.hits.append(f"connection {client.number} ended")
+        self._hub.route()
+        return Outage(seconds, round(seconds * S_NS))
+
+    @property
+    def _down_s(self) -> float:
+        return (self._down_until_ns - self._clock.monotonic_ns()) / S_NS
+
+    @property
+    def skew_ns(self) -> int:
+        """How far the venue's clock is ahead."""
+        return self._skew_ns if self._clock.monotonic_ns() < self._skewed_until_ns else 0
+
+    def order_timeout(self, method: str, what: str) -> Fault | None:
+        """The fault that this order request meets, if it is not to be answered."""
+        mine = [armed for armed in self._order_timeouts if armed.fired.fault.texts["method"] in ("", method)]
+        if not mine:
+            return None
+        fired = _take(mine[:1], what)
+        self._order_timeouts[:] = [armed for armed in self._order_timeouts if armed.left > 0]
+        return fired.fault if fired else None
+
+    def answer_delay_s(self, what: str) -> float:
+        """How much later than the stream this answer is to come."""
+        fired = _take(self._report_first, what)
+        return fired.fault.numbers["seconds"] if fired else 0.0
+
+    def repeats_report(self, what: str) -> bool:
+        """Whether this ORDER_TRADE_UPDATE is to be sent twice."""
+        return _take(self._report_twice, what) is not None
+
+    def order_refusal(self, what: str) -> int:
+        """The error code with which this new order is to be refused; 0 when it is not."""
+        fired = _take(self._rejects, what)
+        return -int(fired.fault.numbers["error"]) if fired else 0
 
     @property
     def stalls_dials(self) -> bool:

@@ -31,7 +31,11 @@ BID, ASK = 0, 1
 # Kinds of orders. A market order has no limit; what it cannot fill at once expires.
 LIMIT, IMMEDIATE, ALL_OR_NOTHING, POST_ONLY, MARKET = 0, 1, 2, 3, 4
 # What became of an order.
-RESTING, FILLED, EXPIRED, WOULD_TAKE, CANNOT_FILL, OUT_OF_RANGE, BOOK_FULL, INVALID = 0, 1, 2, 3, 4, 5, 6, 7
+RESTING, FILLED, EXPIRED, WOULD_TAKE, CANNOT_FILL, OUT_OF_RANGE, BOOK_FULL, INVALID, SELF_TRADE = range(9)
+# Nobody in particular: the synthetic flow. Orders of two of them match each other.
+NOBODY = 0
+# What happens where an order would meet one of its own owner.
+EXPIRE_MAKER, EXPIRE_TAKER, EXPIRE_BOTH = 0, 1, 2
 
 # Book.numbers
 BEST_BID, BEST_ASK, BID_LEVELS, ASK_LEVELS, LIVE, FREE, SERIAL, BASE = 0, 1, 2, 3, 4, 5, 6, 7
@@ -50,7 +54,7 @@ class Book(NamedTuple):
 
     `level_*` by slot of the ring, `order_*` by order slot. Slots without an order are chained through
     `order_next` from `numbers[FREE]`. `live[:numbers[LIVE]]` are the slots in use in no particular
-    order, `live_at` is where each stands there.
+    order, `live_at` is where each stands there. `order_owner` is NOBODY for the synthetic flow.
     """
 
     level_lots: I8
@@ -61,6 +65,7 @@ class Book(NamedTuple):
     order_tick: I8
     order_lots: I8
     order_side: I1
+    order_owner: I8
     order_next: I4
     order_prev: I4
     live: I4
@@ -137,7 +142,7 @@ def _empty_level(book: Book, side: int, tick: int) -> None:
 
 
 @compiled
-def _rest(book: Book, side: int, tick: int, lots: int) -> int:
+def _rest(book: Book, side: int, tick: int, lots: int, owner: int) -> int:
     """Append an order to its level; returns its id."""
     numbers = book.numbers
     slot = numbers[FREE]
@@ -149,6 +154,7 @@ def _rest(book: Book, side: int, tick: int, lots: int) -> int:
     book.order_tick[slot] = tick
     book.order_lots[slot] = lots
     book.order_side[slot] = side
+    book.order_owner[slot] = owner
     book.order_next[slot] = NONE
     book.live[numbers[LIVE]] = slot
     book.live_at[slot] = numbers[LIVE]
@@ -191,7 +197,28 @@ def _available(book: Book, side: int, limit: int, lots: int) -> int:
 
 
 @compiled
-def place(book: Book, side: int, kind: int, limit: int, lots: int, fills: I8) -> tuple[int, int, int, int]:
+def available_to(book: Book, side: int, limit: int, lots: int, owner: int, prevent: int) -> int:
+    """As `_available`, for somebody who may not meet their own orders: those do not count, or end the count."""
+    other = ASK if side == BID else BID
+    mask = len(book.level_lots) - 1
+    tick = book.numbers[BEST_ASK if side == BID else BEST_BID]
+    found = 0
+    while found < lots and _reaches(side, limit, tick):
+        slot = book.level_head[tick & mask]
+        while slot != NONE:
+            if book.order_owner[slot] != owner:
+                found += book.order_lots[slot]
+            elif prevent != EXPIRE_MAKER:
+                return min(found, lots)
+            slot = book.order_next[slot]
+        tick = next_level(book, other, tick + 1 if side == BID else tick - 1)
+    return min(found, lots)
+
+
+@compiled
+def place(
+    book: Book, side: int, kind: int, limit: int, lots: int, fills: I8, owner: int = NOBODY, prevent: int = EXPIRE_MAKER
+) -> tuple[int, int, int, int]:
     """Put an order to the market.
 
     Args:
@@ -201,7 +228,9 @@ def place(book: Book, side: int, kind: int, limit: int, lots: int, fills: I8) ->
         limit: worst price in ticks; ignored for MARKET.
         lots: quantity.
         fills: (n, 4) room for its fills: maker id, tick, lots, lots the maker has left. n is at least the
-            number of live orders.
+            number of live orders. With 0 lots: an order of the same owner that expired instead of being met.
+        owner: whose it is. Nobody's orders meet each other; an owner's never do.
+        prevent: which of the two ends where they would.
 
     Returns:
         what became of it, its id when it rests (else 0), lots not filled, number of fills.
@@ -217,21 +246,32 @@ def place(book: Book, side: int, kind: int, limit: int, lots: int, fills: I8) ->
     crossing = _reaches(side, limit, numbers[BEST_ASK if side == BID else BEST_BID])
     if kind == POST_ONLY and crossing:
         return WOULD_TAKE, 0, lots, 0
-    if kind == ALL_OR_NOTHING and _available(book, side, limit, lots) < lots:
-        return CANNOT_FILL, 0, lots, 0
+    if kind == ALL_OR_NOTHING:
+        if owner == NOBODY:
+            available = _available(book, side, limit, lots)
+        else:
+            available = available_to(book, side, limit, lots, owner, prevent)
+        if available < lots:
+            return CANNOT_FILL, 0, lots, 0
     if kind in (LIMIT, POST_ONLY) and not crossing and numbers[FREE] == NONE:
         return BOOK_FULL, 0, lots, 0
-    left, count = _match(book, side, limit, lots, fills)
+    left, count, met_own = _match(book, side, limit, lots, fills, owner, prevent)
     if left == 0:
         return FILLED, 0, 0, count
+    if met_own:
+        return SELF_TRADE, 0, left, count
     if kind not in (LIMIT, POST_ONLY):
         return EXPIRED, 0, left, count
-    return RESTING, _rest(book, side, limit, left), left, count
+    return RESTING, _rest(book, side, limit, left, owner), left, count
 
 
 @compiled
-def _match(book: Book, side: int, limit: int, lots: int, fills: I8) -> tuple[int, int]:
-    """Take from the other side, best price first, oldest order first; (lots left, number of fills)."""
+def _match(book: Book, side: int, limit: int, lots: int, fills: I8, owner: int, prevent: int) -> tuple[int, int, bool]:
+    """Take from the other side, best price first, oldest order first.
+
+    Returns:
+        lots left, number of fills, whether it ends at an order of its own owner.
+    """
     numbers = book.numbers
     mask = len(book.level_lots) - 1
     best = BEST_ASK if side == BID else BEST_BID
@@ -239,6 +279,15 @@ def _match(book: Book, side: int, limit: int, lots: int, fills: I8) -> tuple[int
     while lots > 0 and _reaches(side, limit, numbers[best]):
         tick = numbers[best]
         slot = book.level_head[tick & mask]
+        if owner != NOBODY and book.order_owner[slot] == owner:
+            if prevent != EXPIRE_TAKER:
+                fills[count, FILL_MAKER], fills[count, FILL_TICK] = book.order_id[slot], tick
+                fills[count, FILL_LOTS], fills[count, FILL_LEFT] = 0, book.order_lots[slot]
+                count += 1
+                _unlink(book, slot)
+            if prevent != EXPIRE_MAKER:
+                return lots, count, True
+            continue
         taken = min(lots, book.order_lots[slot])
         lots -= taken
         fills[count, FILL_MAKER] = book.order_id[slot]
@@ -251,7 +300,7 @@ def _match(book: Book, side: int, limit: int, lots: int, fills: I8) -> tuple[int
         else:
             book.order_lots[slot] -= taken
             book.level_lots[tick & mask] -= taken
-    return lots, count
+    return lots, count, False
 
 
 @compiled
@@ -263,6 +312,20 @@ def cancel(book: Book, order_id: int) -> int:
     lots = book.order_lots[slot]
     _unlink(book, slot)
     return int(lots)
+
+
+@compiled
+def shrink(book: Book, order_id: int, lots: int) -> int:
+    """Cut a resting order to `lots` (at least 1) where it stands; returns how many were cut off."""
+    slot = order_id & SLOT_MASK
+    if order_id <= 0 or slot >= len(book.order_id) or book.order_id[slot] != order_id:
+        return 0
+    cut = book.order_lots[slot] - lots
+    if cut <= 0 or lots <= 0:
+        return 0
+    book.order_lots[slot] = lots
+    book.level_lots[book.order_tick[slot] & (len(book.level_lots) - 1)] -= cut
+    return int(cut)
 
 
 @compiled
@@ -382,24 +445,42 @@ def _emit_ticker(book: Book, counters: I8, rows: I8, count: int) -> int:
 def _order(
     book: Book, counters: I8, rows: I8, count: int, fills: I8, side: int, kind: int, tick: int, lots: int
 ) -> int:
-    """Place an order and report trades, then every level that changed, then the ticker."""
-    now_ns = counters[C_NOW_NS]
+    """Place an order of the flow and report it."""
     status, _, _, filled = place(book, side, kind, tick, lots, fills)
+    return report_order(book, counters, rows, count, fills, side, tick, status == RESTING, filled)
+
+
+@compiled
+def report_order(
+    book: Book, counters: I8, rows: I8, count: int, fills: I8, side: int, tick: int, rests: bool, filled: int
+) -> int:
+    """Rows of a placed order: trades, then every level that changed, then the ticker."""
+    now_ns = counters[C_NOW_NS]
     for i in range(filled):
         tick_filled, lots_filled, maker = fills[i, FILL_TICK], fills[i, FILL_LOTS], fills[i, FILL_MAKER]
-        count = _emit(rows, count, now_ns, ROW_TRADE, side, tick_filled, lots_filled, maker)
+        if lots_filled > 0:
+            count = _emit(rows, count, now_ns, ROW_TRADE, side, tick_filled, lots_filled, maker)
     other = ASK if side == BID else BID
     for i in range(filled):
         if i + 1 == filled or fills[i + 1, FILL_TICK] != fills[i, FILL_TICK]:
             at = fills[i, FILL_TICK]
             count = _emit(rows, count, now_ns, ROW_CHANGE, other, at, level_quantity(book, other, at), 0)
-    if status == RESTING:
+    if rests:
         count = _emit(rows, count, now_ns, ROW_CHANGE, side, tick, level_quantity(book, side, tick), 0)
     return _emit_ticker(book, counters, rows, count)
 
 
 @compiled
+def report_level(book: Book, counters: I8, rows: I8, count: int, side: int, tick: int) -> int:
+    """Rows of a level that changed without a trade: the level, then the ticker."""
+    count = _emit(rows, count, counters[C_NOW_NS], ROW_CHANGE, side, tick, level_quantity(book, side, tick), 0)
+    return _emit_ticker(book, counters, rows, count)
+
+
+@compiled
 def _withdraw(book: Book, counters: I8, rows: I8, count: int, slot: int) -> int:
+    if book.order_owner[slot] != NOBODY:
+        return count  # somebody's order: only its owner takes it away
     side, tick = int(book.order_side[slot]), book.order_tick[slot]
     levels = book.numbers[BID_LEVELS if side == BID else ASK_LEVELS]
     if levels <= LEVELS_MIN:
@@ -544,5 +625,7 @@ def advance(
         else:
             best = BEST_ASK if states[S_VALUE] > book.numbers[BEST_ASK] else BEST_BID
             slot = book.level_head[book.numbers[best] & (len(book.level_lots) - 1)]
+            while book.order_owner[slot] != NOBODY and book.order_next[slot] != NONE:
+                slot = book.order_next[slot]
             count = _withdraw(book, counters, rows, count, slot)
     return DONE, count

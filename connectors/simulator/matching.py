@@ -41,10 +41,22 @@ class Outcome(enum.IntEnum):
     OUT_OF_RANGE = k.OUT_OF_RANGE
     BOOK_FULL = k.BOOK_FULL
     INVALID = k.INVALID
+    SELF_TRADE = k.SELF_TRADE
+
+
+class Prevention(enum.IntEnum):
+    """Which order ends where two of one owner would meet."""
+
+    EXPIRE_MAKER = k.EXPIRE_MAKER
+    EXPIRE_TAKER = k.EXPIRE_TAKER
+    EXPIRE_BOTH = k.EXPIRE_BOTH
 
 
 class Fill(NamedTuple):
-    """One execution: the resting order's id, price in ticks, quantity in lots, lots that order has left."""
+    """One execution: the resting order's id, price in ticks, quantity in lots, lots that order has left.
+
+    With 0 lots: a resting order of the same owner that expired instead of being met.
+    """
 
     maker_id: int
     tick: int
@@ -91,6 +103,7 @@ def make_book(base_tick: int, ring_ticks: int = RING_TICKS, orders_max: int = OR
         order_tick=np.zeros(orders_max, np.int64),
         order_lots=np.zeros(orders_max, np.int64),
         order_side=np.zeros(orders_max, np.int8),
+        order_owner=np.zeros(orders_max, np.int64),
         order_next=order_next,
         order_prev=np.full(orders_max, k.NONE, np.int32),
         live=np.zeros(orders_max, np.int32),
@@ -111,15 +124,29 @@ class MatchingBook:
         self.arrays = make_book(base_tick, ring_ticks, orders_max)
         self._fills = np.zeros((orders_max, k.FILL_COLUMNS), np.int64)
 
-    def place(self, side: Side, kind: OrderKind, lots: int, tick: int = 0) -> Placed:
+    def place(
+        self,
+        side: Side,
+        kind: OrderKind,
+        lots: int,
+        tick: int = 0,
+        owner: int = k.NOBODY,
+        prevent: Prevention = Prevention.EXPIRE_MAKER,
+    ) -> Placed:
         """Put an order to the market; `tick` is its limit and means nothing for MARKET."""
-        outcome, order_id, left, count = k.place(self.arrays, int(side), int(kind), tick, lots, self._fills)
+        outcome, order_id, left, count = k.place(
+            self.arrays, int(side), int(kind), tick, lots, self._fills, owner, int(prevent)
+        )
         fills = tuple(Fill(*map(int, row)) for row in self._fills[:count].tolist())
         return Placed(Outcome(outcome), int(order_id), int(left), fills)
 
     def cancel(self, order_id: int) -> int:
         """Take a resting order off; returns the lots it had left, 0 when it is not there (any more)."""
         return int(k.cancel(self.arrays, order_id))
+
+    def shrink(self, order_id: int, lots: int) -> int:
+        """Cut a resting order to `lots` (at least 1) in its place; returns how many were cut off."""
+        return int(k.shrink(self.arrays, order_id, lots))
 
     def best(self, side: Side) -> int | None:
         """Best price in ticks; None while the side is empty."""

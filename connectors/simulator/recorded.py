@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -55,6 +55,14 @@ class Scan:
     line_count: int = 0
     broken_off: bool = False
     is_of_other_venue: bool = False
+
+
+class TapeListener(Protocol):
+    """Who follows a recording while it is played."""
+
+    def passed(self, item: Item, data: Mapping[str, Any] | None) -> None:
+        """An item has been played; `data` is its payload when it had to be read anyway."""
+        ...
 
 
 class BadLine(Exception):
@@ -204,6 +212,7 @@ class RecordedFeed:
         self._streams = {name: info for found in self._scans for name, info in found.streams.items()}
         self._books = {info.symbol: VenueBook(is_futures) for info in self._streams.values()}
         self._coming = {symbol: body for found in reversed(self._scans) for symbol, body in found.snapshots.items()}
+        self.listener: TapeListener | None = None
         self._names = {name.encode(): (name, info) for name, info in self._streams.items()}
 
     def _check_overlap(self) -> None:
@@ -256,10 +265,16 @@ class RecordedFeed:
         book = self._books[symbol]
         return book.snapshot(limit) if book.synced else None
 
+    def levels(self, symbol: str) -> tuple[Mapping[str, str], Mapping[str, str]] | None:
+        """Price and quantity texts of the book's bids and asks; None while it is not known."""
+        book = self._books.get(symbol)
+        return None if book is None else book.levels
+
     def items(self) -> Iterator[Item]:
         parts = [self._file_items(found) for found in self._scans]
         merged = parts[0] if len(parts) == 1 else heapq.merge(*parts, key=lambda item: item.at_ns)
         for item in merged:
+            data: dict[str, Any] | None = None
             if item.stream == SNAPSHOT:
                 book = self._books[item.symbol]
                 waited_for = not book.synced
@@ -268,8 +283,11 @@ class RecordedFeed:
                 if not waited_for:
                     continue  # the book is known already: nobody needs this answer
             elif self._streams[item.stream].kind == "depth":
-                self._books[item.symbol].apply(orjson.loads(item.payload)["data"])
+                data = orjson.loads(item.payload)["data"]
+                self._books[item.symbol].apply(data)
             yield item
+            if self.listener is not None:  # not before: orders that come meanwhile meet the market before the item
+                self.listener.passed(item, data)
 
     def _file_items(self, found: Scan) -> Iterator[Item]:
         latest_ns = 0

@@ -40,6 +40,7 @@ class Refused(Exception):
         self.code = code
         self.message = message
         self.retry_after_s = retry_after_s
+        self.headers: Mapping[str, str] = {}
 
 
 class Weights:
@@ -109,6 +110,9 @@ class RestApi:
         clock: server time.
         label: what is played; a header of every answer.
         status: the document of `/sim/status`.
+
+    Attributes:
+        weights: what was used of the request weight; private endpoints count as well.
     """
 
     def __init__(
@@ -128,55 +132,58 @@ class RestApi:
         self._clock = clock
         self._label = label
         self._status = status
-        self._weights = Weights(rules, clock)
+        self.weights = Weights(rules, clock)
 
     def app(self) -> Starlette:
         prefix = self._rules.api_prefix
         return Starlette(
             routes=[
-                Route(f"{prefix}/ping", self._market(self._ping), methods=["GET"]),
-                Route(f"{prefix}/time", self._market(self._time), methods=["GET"]),
-                Route(f"{prefix}/exchangeInfo", self._market(self._exchange_info), methods=["GET"]),
-                Route(f"{prefix}/depth", self._market(self._depth), methods=["GET"]),
+                Route(f"{prefix}/ping", self.guard(self._ping), methods=["GET"]),
+                Route(f"{prefix}/time", self.guard(self._time), methods=["GET"]),
+                Route(f"{prefix}/exchangeInfo", self.guard(self._exchange_info), methods=["GET"]),
+                Route(f"{prefix}/depth", self.guard(self._depth), methods=["GET"]),
                 Route("/sim/status", self._sim_status, methods=["GET"]),
                 Route("/sim/fault", self._sim_fault, methods=["GET", "POST"]),
             ]
         )
 
-    def _market(self, endpoint: Endpoint) -> Endpoint:
-        """Around every market endpoint: faults, errors in the venue's shape, its headers."""
+    def guard(self, endpoint: Endpoint) -> Endpoint:
+        """Around every endpoint of the venue: faults, errors in the venue's shape, its headers."""
 
         async def guarded(request: Request) -> Response:
             try:
                 refusal = self._injector.rest_refusal(request.url.path)
+                if refusal is not None and refusal.status == 503:
+                    raise Refused(503, -1001, "Service Unavailable.", refusal.retry_after_s)
                 if refusal is not None and refusal.status == 418:
                     raise banned(refusal.retry_after_s, self._clock.now_ns() // 1_000_000)
                 if refusal is not None:
                     raise too_much(refusal.retry_after_s, self._rules.weight_limit)
                 response = await endpoint(request)
             except Refused as refused:
-                response = _json({"code": refused.code, "msg": refused.message}, refused.status)
+                response = json_response({"code": refused.code, "msg": refused.message}, refused.status)
+                response.headers.update(refused.headers)
                 if refused.retry_after_s:
                     response.headers["Retry-After"] = str(max(1, math.ceil(refused.retry_after_s)))
-            response.headers["X-MBX-USED-WEIGHT-1M"] = str(self._weights.used)
+            response.headers["X-MBX-USED-WEIGHT-1M"] = str(self.weights.used)
             if not self._rules.is_futures:
-                response.headers["X-MBX-USED-WEIGHT"] = str(self._weights.used)
+                response.headers["X-MBX-USED-WEIGHT"] = str(self.weights.used)
             response.headers[LABEL_HEADER] = self._label
             return response
 
         return guarded
 
     async def _ping(self, request: Request) -> Response:
-        self._weights.charge(1)
-        return _json({})
+        self.weights.charge(1)
+        return json_response({})
 
     async def _time(self, request: Request) -> Response:
-        self._weights.charge(1)
+        self.weights.charge(1)
         in_us = request.headers.get("X-MBX-TIME-UNIT", "").upper() == "MICROSECOND" and not self._rules.is_futures
-        return _json({"serverTime": self._clock.now_ns() // (1_000 if in_us else 1_000_000)})
+        return json_response({"serverTime": self._clock.now_ns() // (1_000 if in_us else 1_000_000)})
 
     async def _exchange_info(self, request: Request) -> Response:
-        self._weights.charge(self._rules.exchange_info_weight)
+        self.weights.charge(self._rules.exchange_info_weight)
         listed = self._feed.listed
         if not self._rules.is_futures:
             wanted = _wanted_symbols(request)
@@ -185,14 +192,14 @@ class RestApi:
                 raise Refused(400, -1121, "Invalid symbol.")
             listed = tuple(row for row in listed if not wanted or row.symbol in wanted)
         now_ms = self._clock.now_ns() // 1_000_000
-        return _json(exchange_info(self._rules.venue, listed, now_ms, self._rules.weight_limit))
+        return json_response(exchange_info(self._rules.venue, listed, now_ms, self._rules.weight_limit))
 
     async def _depth(self, request: Request) -> Response:
         symbol = request.query_params.get("symbol", "")
         if not symbol:
             raise Refused(400, -1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
         limit = self._limit(request)
-        self._weights.charge(self._rules.depth_weight(limit))
+        self.weights.charge(self._rules.depth_weight(limit))
         if symbol not in {row.symbol for row in self._feed.listed}:
             raise Refused(400, -1121, "Invalid symbol.")
         answer = await self._player.depth(symbol, limit)
@@ -216,7 +223,7 @@ class RestApi:
     # ---- for the operator
 
     async def _sim_status(self, request: Request) -> Response:
-        return _json(self._status())
+        return json_response(self._status())
 
     async def _sim_fault(self, request: Request) -> Response:
         given = dict(request.query_params)
@@ -224,9 +231,9 @@ class RestApi:
         try:
             fault: Fault = make_fault(name, 0.0, given)
         except ConfigInvalid as invalid:
-            return _json({"error": str(invalid)}, 400)
+            return json_response({"error": str(invalid)}, 400)
         await self._player.fire(fault)
-        return _json({"fired": str(fault).replace("@0", "")})
+        return json_response({"fired": str(fault).replace("@0", "")})
 
 
 def _wanted_symbols(request: Request) -> set[str]:
@@ -245,5 +252,5 @@ def _wanted_symbols(request: Request) -> set[str]:
     return set(names)
 
 
-def _json(document: object, status: int = 200) -> Response:
+def json_response(document: object, status: int = 200) -> Response:
     return Response(orjson.dumps(document), status, media_type="application/json")

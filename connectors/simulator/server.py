@@ -138,14 +138,24 @@ class StreamServer:
         injector: faults of handshakes.
         clock: wall and monotonic time.
         label: what is played; sent as a header of every handshake.
+        knows_listen_key: whether there is such a user data stream.
     """
 
-    def __init__(self, rules: VenueRules, hub: Hub, injector: Injector, clock: Clock, label: str) -> None:
+    def __init__(
+        self,
+        rules: VenueRules,
+        hub: Hub,
+        injector: Injector,
+        clock: Clock,
+        label: str,
+        knows_listen_key: Callable[[str], bool] | None = None,
+    ) -> None:
         self._rules = rules
         self._hub = hub
         self._injector = injector
         self._clock = clock
         self._label = label
+        self._knows_listen_key = knows_listen_key
         self._dials_ns: deque[int] = deque(maxlen=rules.dials_max + 1)
         self._server: Server | None = None
 
@@ -194,8 +204,11 @@ class StreamServer:
         query = parse_qsl(parts.query)
         if any(key == "timeUnit" for key, _ in query):
             return connection.respond(400, "This simulated venue plays milliseconds as they were recorded.\n")
-        if any(key == "listenKey" for key, _ in query):
+        listen_key = dict(query).get("listenKey")
+        if listen_key is not None and self._knows_listen_key is None:
             return connection.respond(400, "This simulated venue has no user data streams.\n")
+        if listen_key is not None and self._knows_listen_key and not self._knows_listen_key(listen_key):
+            return connection.respond(400, "This listenKey does not exist.\n")
         address = parse_address(self._rules, unquote(parts.path), query)
         if address is None:
             return connection.respond(404, "No such path.\n")
@@ -225,11 +238,16 @@ class StreamServer:
         assert isinstance(connection, VenueConnection)
         assert connection.request is not None
         parts = urlsplit(connection.request.path)
-        address = parse_address(self._rules, unquote(parts.path), parse_qsl(parts.query))
+        query = parse_qsl(parts.query)
+        address = parse_address(self._rules, unquote(parts.path), query)
         assert address is not None, "checked in the handshake"
         limits = Limits(self._rules, self._clock)
         connection.on_frame = limits.frame_came
-        client = self._hub.add(connection, address.route, self._control(address))
+        control, given = self._control(address), dict(query)
+        if "listenKey" in given:
+            control.subscribe((given["listenKey"],))
+        client = self._hub.add(connection, address.route, control)
+        client.events = frozenset(filter(None, given.get("events", "").split("/")))
         watches = (self._ping(client, connection, limits), self._age(connection), _drop_flooder(connection, limits))
         guards = [asyncio.create_task(watch) for watch in watches]
         try:

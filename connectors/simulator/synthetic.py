@@ -11,6 +11,7 @@ so `U` never follows the previous `u`: a client that checks as on spot fails her
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 from connectors.simulator import kernels as k
 from connectors.simulator.config import SyntheticConfig
@@ -29,6 +30,22 @@ SPOT_FIRST_ID = 50_000_000_000
 # Order book streams and how often they send. Each has its own chain of update ids.
 FUTURES_SPEEDS_NS = {"depth@0ms": 50 * MS_NS, "depth@100ms": 100 * MS_NS}
 SPOT_SPEEDS_NS = {"depth@100ms": 100 * MS_NS, "depth": 1000 * MS_NS}
+
+
+class SliceListener(Protocol):
+    """Who places orders in the synthetic market, and has to know what becomes of them."""
+
+    def trade(self, market: Market, tick: int, lots: int, maker_core_id: int) -> None:
+        """A print of the tape, in order; `market.trade_id` is its id."""
+        ...
+
+    def slice_done(self) -> None:
+        """Every print of a slice has been told. Now orders may be placed again."""
+        ...
+
+    def window_moved(self, market: Market) -> None:
+        """Orders outside the new window of prices are not in the book any more."""
+        ...
 
 
 class SyntheticFeed:
@@ -62,6 +79,12 @@ class SyntheticFeed:
         self._openings: dict[str, bytes] | None = None  # first depth answers still to come, once they are taken
         for number, market in enumerate(self._markets):
             self._open(market, number)
+        self.listener: SliceListener | None = None
+
+    @property
+    def markets(self) -> Mapping[str, Market]:
+        """The market of each symbol."""
+        return self._by_symbol
 
     def _open(self, market: Market, number: int) -> None:
         symbol = market.listed.symbol
@@ -115,12 +138,15 @@ class SyntheticFeed:
         end_ns = self.end_ns
         while end_ns is None or self._now_ns < end_ns:
             stop_ns = self._now_ns + SLICE_NS
-            rows = [(market, market.advance(stop_ns).tolist()) for market in self._markets]
+            rows = [(market, market.take_untold() + market.advance(stop_ns).tolist()) for market in self._markets]
             self._now_ns = stop_ns
             yield from self._slice_items(rows)
             for market in self._markets:
-                for side, tick in market.recentre():
+                fallen = market.recentre()
+                for side, tick in fallen:
                     self._change(market, stop_ns, side, tick, 0)
+                if fallen and self.listener is not None:
+                    self.listener.window_moved(market)
                 yield from self._due_batches(market, stop_ns)
             if self._openings is None and stop_ns >= self._start_ns + OPENING_NS:
                 yield from self._opening_items(stop_ns)
@@ -142,8 +168,12 @@ class SyntheticFeed:
                 self._change(market, ts_ns, row[2], row[3], row[4])
             elif row[1] == k.ROW_TRADE:
                 items.append(self._trade(market, ts_ns, *row[2:5]))
+                if self.listener is not None:
+                    self.listener.trade(market, row[3], row[4], row[5])
             else:
                 items.append(self._ticker(market, ts_ns, *row[2:6]))
+        if self.listener is not None:
+            self.listener.slice_done()
         yield from items
 
     def _change(self, market: Market, ts_ns: int, side: int, tick: int, lots: int) -> None:
@@ -220,4 +250,11 @@ class SyntheticFeed:
 
 def warm() -> None:
     """Compile the kernels, so that no venue has to when it starts."""
-    next(SyntheticFeed(SyntheticConfig(symbols=("SOLUSDT",)), is_futures=True).items())
+    feed = SyntheticFeed(SyntheticConfig(symbols=("SOLUSDT",)), is_futures=True)
+    next(feed.items())
+    market = feed.markets["SOLUSDT"]
+    bid = int(market.book.numbers[k.BEST_BID])
+    k.available_to(market.book, k.BID, bid, 1, k.NONE, k.EXPIRE_MAKER)
+    core_id = market.enter(k.BID, k.POST_ONLY, bid, 2, 1, k.EXPIRE_MAKER).order_id
+    market.shrink(core_id, 1)
+    market.leave(core_id)

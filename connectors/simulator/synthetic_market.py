@@ -13,7 +13,7 @@ import numpy as np
 
 from connectors.simulator import kernels as k
 from connectors.simulator.listing import E8, Listed, decimal_text
-from connectors.simulator.matching import ORDERS_MAX, RING_TICKS, make_book
+from connectors.simulator.matching import ORDERS_MAX, RING_TICKS, Fill, Outcome, Placed, make_book
 
 MS_NS = 1_000_000
 S_NS = 1_000_000_000
@@ -172,6 +172,8 @@ class Market:
         self.changed_ms = start_ns // MS_NS
         self.trade_id = 5_000_000_000 + seed[1] * 1_000_000_000
         self.batches: list[Batch] = []
+        self._untold: list[list[int]] = []  # what orders of accounts did since the last slice
+        self.untold_trades = 0
         self._seed_book(first_tick, instrument.flow)
         self.advance(start_ns)
 
@@ -199,6 +201,50 @@ class Market:
             if status == k.NEED_ROOM:
                 self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
         return self._rows[:count]
+
+    # ---- orders that are not the flow's
+
+    def enter(self, side: int, kind: int, tick: int, lots: int, owner: int, prevent: int) -> Placed:
+        """An account's order, into the very book that the flow trades in. The tape tells of it in the next slice."""
+        status, order_id, left, filled = k.place(self.book, side, kind, tick, lots, self._fills, owner, prevent)
+        fills = tuple(Fill(*map(int, row)) for row in self._fills[:filled].tolist())
+        rows = np.zeros((2 * filled + 2, k.ROW_COLUMNS), np.int64)
+        count = k.report_order(
+            self.book, self._counters, rows, 0, self._fills, side, tick, status == k.RESTING, filled
+        )  # fmt: skip
+        self._keep(rows[:count])
+        return Placed(Outcome(status), int(order_id), int(left), fills)
+
+    def leave(self, core_id: int) -> int:
+        """Take an account's order off; returns its lots, 0 when it is not there."""
+        slot = core_id & k.SLOT_MASK
+        side, tick = int(self.book.order_side[slot]), int(self.book.order_tick[slot])
+        lots = int(k.cancel(self.book, core_id))
+        if lots:
+            self._level_changed(side, tick)
+        return lots
+
+    def shrink(self, core_id: int, lots: int) -> None:
+        """Cut an account's order where it stands."""
+        slot = core_id & k.SLOT_MASK
+        if k.shrink(self.book, core_id, lots):
+            self._level_changed(int(self.book.order_side[slot]), int(self.book.order_tick[slot]))
+
+    def _level_changed(self, side: int, tick: int) -> None:
+        rows = np.zeros((2, k.ROW_COLUMNS), np.int64)
+        self._keep(rows[: k.report_level(self.book, self._counters, rows, 0, side, tick)])
+
+    def _keep(self, rows: k.I8) -> None:
+        for row in rows.tolist():
+            if row[1] == k.ROW_TRADE:
+                row[5] = 0  # who placed the order has been told of its fills already
+                self.untold_trades += 1
+            self._untold.append(row)
+
+    def take_untold(self) -> list[list[int]]:
+        """What accounts' orders did since the last slice, in the ROW_ columns of kernels.py; to be told before it."""
+        rows, self._untold, self.untold_trades = self._untold, [], 0
+        return rows
 
     def recentre(self) -> list[tuple[int, int]]:
         """Move the window of prices when the market nears its edge; (side, tick) of levels that fell out."""

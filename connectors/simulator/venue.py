@@ -16,6 +16,7 @@ from connectors.simulator.feed import Feed
 from connectors.simulator.hub import Hub
 from connectors.simulator.injector import Injector
 from connectors.simulator.player import Player
+from connectors.simulator.private_half import PrivateHalf, VenueClock
 from connectors.simulator.recorded import RecordedFeed
 from connectors.simulator.rest import RestApi
 from connectors.simulator.server import StreamServer
@@ -90,6 +91,7 @@ class SimulatedVenue:
         self._rest_task = asyncio.create_task(self._rest.serve(sockets=[listener]))
         self._play_task = asyncio.create_task(self._player.run())
         self._play_task.add_done_callback(self._play_ended)
+        self._private_task = asyncio.create_task(self._private.run()) if self._private else None
         host = f"[{config.host}]" if ":" in config.host else config.host
         rest_port = listener.getsockname()[1]
         self.addresses = VenueAddresses(f"ws://{host}:{stream_port}", f"http://{host}:{rest_port}")
@@ -105,11 +107,17 @@ class SimulatedVenue:
         self._player = Player(
             feed, self._hub, self._injector, clock, config.speed, config.rendezvous_s, config.start_grace_s
         )
-        self._server = StreamServer(config.rules, self._hub, self._injector, clock, config.label)
-        api = RestApi(config.rules, feed, self._player, self._injector, clock, config.label, self.status)
+        self._private = self._make_private(feed)
+        knows = self._private.users.knows if self._private else None
+        self._server = StreamServer(config.rules, self._hub, self._injector, clock, config.label, knows)
+        told_clock = VenueClock(clock, self._injector)
+        api = RestApi(config.rules, feed, self._player, self._injector, told_clock, config.label, self.status)
+        app = api.app()
+        if self._private:
+            app.router.routes.extend(self._private.routes(api))
         self._rest = _RestServer(
             uvicorn.Config(
-                api.app(),
+                app,
                 http="h11",
                 ws="none",
                 lifespan="off",
@@ -119,6 +127,19 @@ class SimulatedVenue:
                 timeout_graceful_shutdown=REST_SHUTDOWN_S,
             )
         )
+
+    def _make_private(self, feed: Feed) -> PrivateHalf | None:
+        """The private half; None where nobody may trade."""
+        config = self._config
+        if not config.rules.is_futures or not config.accounts:
+            return None
+        assert isinstance(feed, SyntheticFeed | RecordedFeed), "made by make_feed"
+        return PrivateHalf(config, feed, self._hub, self._injector, self._clock)
+
+    @property
+    def private(self) -> PrivateHalf | None:
+        """Accounts and orders; None where nobody may trade."""
+        return self._private
 
     def _play_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
@@ -141,11 +162,14 @@ class SimulatedVenue:
     async def stop(self) -> None:
         """End the play, close every connection, free the ports."""
         self._play_task.cancel()
+        if self._private_task is not None:
+            self._private_task.cancel()
         self._injector.cancel()
         self._player.release()
         await self._server.stop()
         self._rest.should_exit = True
-        await asyncio.gather(self._rest_task, self._play_task, return_exceptions=True)
+        tasks = [task for task in (self._rest_task, self._play_task, self._private_task) if task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def run(self, stop: StopSignal, ready: Callable[[VenueAddresses], None]) -> None:
         """Serve until `stop` is set; `ready` is called with the addresses once it listens.

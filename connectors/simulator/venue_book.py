@@ -37,6 +37,11 @@ class VenueBook:
         self._event_ms = 0
         self._transaction_ms = 0
 
+    @property
+    def levels(self) -> tuple[Mapping[str, str], Mapping[str, str]] | None:
+        """Price and quantity texts of bids and asks; None while they are not known."""
+        return self._sides if self.synced else None
+
     def load(self, snapshot: Mapping[str, Any]) -> None:
         """Begin again from a snapshot; events that it does not contain yet are applied on top."""
         self._sides = (dict(snapshot["bids"]), dict(snapshot["asks"]))
