@@ -10,7 +10,7 @@ from typing import Any
 
 from numba import config, njit
 
-from schemas import events
+from schemas import events, trading
 
 Function = Callable[..., Any]
 JIT_DISABLED: bool = bool(vars(config)["DISABLE_JIT"])  # NUMBA_DISABLE_JIT: kernels are plain functions
@@ -27,7 +27,9 @@ def digest_of(files: Sequence[Path]) -> str:
 @cache
 def source_digest() -> str:
     """Digest of everything that is compiled into a kernel: all kernel files, and the enums they take as constants."""
-    return digest_of([*sorted(Path(__file__).parent.glob("*.py")), Path(events.__file__)])
+    here = Path(__file__).parent
+    tables = [here.parent / "order_transitions.py", Path(events.__file__), Path(trading.__file__)]
+    return digest_of([*sorted(here.glob("*.py")), *tables])
 
 
 def _compiled(function: Function, **options: bool) -> Any:
@@ -51,3 +53,8 @@ def part(function: Function) -> Any:
     With counting, a call costs two atomic operations for each array: a third of the time of the book's loop.
     """
     return _compiled(function, _nrt=False)
+
+
+def inlined(function: Function) -> Any:
+    """A part that becomes one piece with its caller: handing over many arrays costs more than such a part does."""
+    return _compiled(function, _nrt=False, forceinline=True)

@@ -10,13 +10,21 @@ from hypothesis import strategies as st
 from connectors.binance_spot.exchange import EXCHANGE as SPOT
 from connectors.binance_spot.wire import wire as spot_wire
 from connectors.binance_usdm.exchange import EXCHANGE as USDM
+from connectors.binance_usdm.private_wire import PrivateWire
 from connectors.binance_usdm.wire import wire as usdm_wire
 from processors.api import Processor
 from processors.bars import Bars, BarsParameters
 from processors.book import Book, BookParameters
+from processors.orders import Orders, OrdersParameters
+from processors.positions import Positions, PositionsParameters
+from processors.risk import Risk, RiskParameters
+from processors.strategy_host import Strategies, StrategiesParameters
 from schemas.declare import Rows
 from schemas.events import BOOK_DELTA, TRADE, BookAction, DeltaFlag
+from tests.laws import ledger_rows, order_rows, risk_rows, strategy_rows
 from tests.laws.frames import frame_streams, instrument_of, nonsense
+from tests.laws.inputs import Joined
+from tests.laws.private_frames import private_nonsense, private_streams
 from tests.laws.rows import START_NS, Values, delta_rows, to_rows, trade_rows
 from tests.laws.stream import Stream
 
@@ -87,6 +95,30 @@ def _idle_bars() -> Bars:
     return Bars(BarsParameters("1s,1m", profile_interval="5s", idle_close_ns=200_000_000, empty_bars_max=3))
 
 
+def _positions() -> Processor:
+    return Joined(Positions(PositionsParameters(lots_max=3, trades_remembered=8)))
+
+
+def _strategies() -> Processor:
+    return Joined(Strategies(StrategiesParameters(answer_ns=5 * 10**9, orders_max=4)))
+
+
+def _orders() -> Processor:
+    return Joined(Orders(OrdersParameters(64, 64, 512, query_interval_max_ns=8 * 10**9)))
+
+
+def _risk() -> Processor:
+    return Joined(
+        Risk(
+            RiskParameters(
+                instruments_max=8, accounts_max=4, strategies_max=8, lanes_max=16, orders_max=64, limits_max=64,
+                kills_max=16, rates_max=8, repeats_max=64, move_window_ns=8 * 10**9, move_cooldown_ns=2 * 10**9,
+                losses_cooldown_ns=4 * 10**9,
+            )
+        )
+    )  # fmt: skip
+
+
 # Three instruments fit: ladder, bits and far map of two sides; lanes of open and published bars and a histogram.
 _BOOK_BYTES = 3 * 2 * (64 * 8 + 8 + 1024 * 16) + 4096
 _BARS_BYTES = 3 * (3 * 4096 * 8) + 3 * 2 * 19 * 8 * 8 + 4096
@@ -111,5 +143,17 @@ CASES = (
         instrument_of("binance_usdm"),
         1 << 20,
     ),
+    Case("positions", _positions, ledger_rows.streams(), ledger_rows.invalid(), _as_is, 1 << 16),
+    Case("strategies", _strategies, strategy_rows.streams(), strategy_rows.invalid(), _as_is, 1 << 17),
+    Case(
+        "binance_usdm.orders",
+        lambda: PrivateWire(orders_max=64, trades_max=64),
+        private_streams(),
+        private_nonsense(),
+        instrument_of("binance_usdm"),
+        1 << 16,
+    ),
+    Case("orders", _orders, order_rows.streams(), order_rows.invalid(), _as_is, 1 << 18),
+    Case("risk", _risk, risk_rows.streams(), risk_rows.invalid(), _as_is, 1 << 17),
 )
 CASE_BY_NAME = {case.name: case for case in CASES}

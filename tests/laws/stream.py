@@ -44,7 +44,8 @@ class Answer:
 
     def about(self, processor: Processor, instrument: int) -> Answer:
         """Only what is said about one instrument; dead letters too."""
-        at = [_names(event).index("instrument") for event in processor.outputs]
+        names = [_names(event) for event in processor.outputs]  # money has an account and no instrument
+        at = [own.index("instrument" if "instrument" in own else "account") for own in names]
         outputs = [
             [one for one in rows if one.values[k] == instrument] for k, rows in zip(at, self.outputs, strict=True)
         ]

@@ -14,9 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from processors.bars import Bars, BarsParameters
 from processors.book import Book, BookParameters
 from processors.kernels.compiling import JIT_DISABLED, kernel, part
+from processors.risk import Risk
 from schemas.declare import Rows
+from tests.laws import risk_rows
 from tests.laws.rows import delta_rows, trade_rows
-from tests.unit import test_bars_twin, test_book_twin
+from tests.unit import test_bars_twin, test_book_twin, test_risk_twin
 
 FEW = settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
@@ -58,13 +60,21 @@ def bars(rows: Rows) -> None:
     test_bars_twin.check_equal(idle, rows)
 
 
+def risk() -> None:
+    for seed in range(12):
+        numbers = (int(number) for number in np.random.default_rng(seed).integers(0, 1024, 10_000))
+        test_risk_twin.play(risk_rows.seeded_rows(numbers, 150))
+
+
 def main() -> None:
     warnings.filterwarnings("ignore", "overflow encountered", RuntimeWarning)  # arithmetic modulo 2^64 is meant
     Book().warm()
     Bars().warm()
+    Risk().warm()
     books()
     bars()
-    print(f"{mode()}: books and bars equal their twins")
+    risk()
+    print(f"{mode()}: books, bars and risk equal their twins")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,190 @@
+"""The double-entry ledger: who owns what in which asset, and why.
+
+An *entry* is what one cause moved: lines whose amounts sum to zero in every asset. A line above 0 debits its ledger
+account, one below 0 credits it, so that per asset all accounts together are 0 after every entry:
+
+    what happened                        CASH        against
+    realised profit p of a derivative    +p          REALISED −p
+    fee f (a rebate is below 0)          −f          FEES +f
+    funding a, above 0 towards us        +a          FUNDING −a
+    transfer, opening balance a          +a          EQUITY −a
+    difference found a                   +a          ADJUSTMENT −a
+    spot, quote asset: paid n, sold at   −n or +n    EQUITY: the cost that came in or went out;
+      a profit of p over its cost                      REALISED −p
+    spot, base asset: quantity q         +q or −q    EQUITY −q or +q
+
+So `CASH = −(EQUITY + REALISED + FEES + FUNDING + ADJUSTMENT)`, to the last unit. EQUITY holds the other half of an
+exchange of assets because cost is nobody's profit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from processors.api import State
+from processors.refused import Refused
+from processors.tables import Table
+from schemas.events import DeadReason, InstrumentKind
+from schemas.money import I64_MAX, format_e8
+from schemas.trading import AccountEvent, LedgerAccount
+
+ACCOUNT, ASSET, BALANCE_OF = 0, 1, 2  # columns of a balance; a column for each ledger account
+VENUE_SAYS = BALANCE_OF + len(LedgerAccount)
+OPENED = VENUE_SAYS + 1
+MOVEMENTS = OPENED + 1  # how many movements were seen: a column for each kind of them
+COLUMNS = MOVEMENTS + len(AccountEvent)
+ENTRIES = 1  # column of an account
+NOT_SAID = -1  # AccountUpdate.balance_e8 and Balance.venue_e8: the venue did not say
+
+AGAINST: dict[AccountEvent, LedgerAccount] = {
+    AccountEvent.FUNDING: LedgerAccount.FUNDING,
+    AccountEvent.TRANSFER: LedgerAccount.EQUITY,
+    AccountEvent.ADJUSTMENT: LedgerAccount.ADJUSTMENT,
+    AccountEvent.OPENING: LedgerAccount.EQUITY,
+}
+TWO_ASSETS = frozenset({InstrumentKind.SPOT, InstrumentKind.EQUITY})  # a trade exchanges base for quote
+LINEAR = frozenset({InstrumentKind.PERPETUAL, InstrumentKind.FUTURE})  # a trade moves no cash until it realises
+
+
+class Line(NamedTuple):
+    """One line of an entry."""
+
+    asset: int
+    ledger: LedgerAccount
+    amount_e8: int
+
+
+class Posted(NamedTuple):
+    """One line as it was posted."""
+
+    line: Line
+    balance_e8: int
+    entry: int
+
+
+class Draft(NamedTuple):
+    """An entry that fits, not yet in the state."""
+
+    account: int
+    posted: list[Posted]
+    balances: dict[int, list[int]]  # by asset: the line of the table as it will be
+
+
+def moved(asset: int, against: LedgerAccount, amount_e8: int) -> list[Line]:
+    """Cash comes (above 0) or goes, against another account; nothing for 0."""
+    if amount_e8 == 0:
+        return []
+    return [Line(asset, LedgerAccount.CASH, amount_e8), Line(asset, against, -amount_e8)]
+
+
+def exchanged(
+    base: int, quote: int, signed_quantity_e8: int, signed_notional_e8: int, cost_change_e8: int
+) -> list[Line]:
+    """A trade of two assets, above 0 bought.
+
+    Args:
+        cost_change_e8: of the position; with the notional it says what was realised.
+    """
+    realised = cost_change_e8 - signed_notional_e8
+    lines = moved(base, LedgerAccount.EQUITY, signed_quantity_e8)
+    if signed_notional_e8:
+        lines.append(Line(quote, LedgerAccount.CASH, -signed_notional_e8))
+    if cost_change_e8:
+        lines.append(Line(quote, LedgerAccount.EQUITY, cost_change_e8))
+    if realised:
+        lines.append(Line(quote, LedgerAccount.REALISED, -realised))
+    return lines
+
+
+class Ledger:
+    """Balances and entries in a rule's state: arrays `balances`, `movements`, `accounts`.
+
+    Args:
+        balances_max: (account, asset) pairs.
+        accounts_max: accounts.
+        movements_remembered: ids of movements per balance and kind that are known as repeats.
+    """
+
+    def __init__(self, balances_max: int, accounts_max: int, movements_remembered: int) -> None:
+        beside = {"movements": ("<i8", (len(AccountEvent), movements_remembered))}
+        self.balances = Table("balances", COLUMNS, 2, balances_max, beside)
+        self.accounts = Table("accounts", 2, 1, accounts_max)
+        self._remembered = movements_remembered
+
+    def arrays(self) -> State:
+        return self.balances.arrays() | self.accounts.arrays()
+
+    def draft(self, state: State, account: int, lines: Sequence[Line], also: Sequence[int] = ()) -> Draft:
+        """An entry made of `lines`, checked against every bound; the state stays as it is.
+
+        Args:
+            also: assets whose balance is touched without a line.
+
+        Raises:
+            Refused: a balance leaves its range, or there is no room for a new account or asset.
+        """
+        table, accounts = self.balances, self.accounts
+        balances: dict[int, list[int]] = {}
+        for asset in (*(line.asset for line in lines), *also):
+            if asset not in balances:
+                balances[asset] = self._balance(state, account, asset)
+        fresh = sum(table.find(state, account, asset) < 0 for asset in balances)
+        if not table.has_room(state, fresh):
+            raise Refused(DeadReason.LIMIT, f"more balances than balances_max = {table.lines_max}")
+        at = accounts.find(state, account)
+        if at < 0 and not accounts.has_room(state):
+            raise Refused(DeadReason.LIMIT, f"more accounts than accounts_max = {accounts.lines_max}")
+        entry = 1 + (int(state["accounts"][at, ENTRIES]) if at >= 0 else 0)
+        posted = []
+        for line in lines:
+            balance = balances[line.asset]
+            value = balance[BALANCE_OF + line.ledger] + line.amount_e8
+            if abs(value) > I64_MAX:
+                raise Refused(
+                    DeadReason.OUT_OF_RANGE,
+                    f"ledger account {line.ledger.name} would stand at {format_e8(value)}: out of range",
+                )
+            balance[BALANCE_OF + line.ledger] = value
+            posted.append(Posted(line, value, entry))
+        return Draft(account, posted, balances)
+
+    def post(self, state: State, draft: Draft) -> None:
+        """Bring an entry into the state."""
+        for asset, values in draft.balances.items():
+            at = self.balances.find(state, draft.account, asset)
+            if at < 0:
+                at = self.balances.add(state, draft.account, asset)
+            state["balances"][at] = values
+        at = self.accounts.find(state, draft.account)
+        if at < 0:
+            at = self.accounts.add(state, draft.account)
+        state["accounts"][at, ENTRIES] += bool(draft.posted)
+
+    def is_repeat(self, state: State, account: int, asset: int, what: AccountEvent, venue_id: int) -> bool:
+        """Whether a movement with this id of the venue's was posted already."""
+        at = self.balances.find(state, account, asset)
+        return at >= 0 and venue_id != 0 and bool((state["movements"][at, what] == venue_id).any())
+
+    def remember(self, state: State, account: int, asset: int, what: AccountEvent, venue_id: int) -> None:
+        """Note the id of a movement that was posted; the oldest one is forgotten."""
+        if venue_id:
+            at = self.balances.find(state, account, asset)
+            count = state["balances"][at]
+            state["movements"][at, what, count[MOVEMENTS + what] % self._remembered] = venue_id
+            count[MOVEMENTS + what] += 1
+
+    def _balance(self, state: State, account: int, asset: int) -> list[int]:
+        at = self.balances.find(state, account, asset)
+        if at >= 0:
+            return [int(value) for value in state["balances"][at].tolist()]
+        values = [0] * COLUMNS
+        values[ACCOUNT], values[ASSET], values[VENUE_SAYS] = account, asset, NOT_SAID
+        return values
+
+
+def balance_e8(state: State, account: int, asset: int, ledger: LedgerAccount) -> int:
+    """A ledger account's balance; 0 before its first line."""
+    lines = state["balances"][: int(state["balances_used"][0])]
+    hit = lines[(lines[:, ACCOUNT] == account) & (lines[:, ASSET] == asset)]
+    return int(hit[0, BALANCE_OF + ledger]) if len(hit) else 0
