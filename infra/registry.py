@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 from connectors.binance_spot import wire as binance_spot
 from connectors.binance_usdm import wire as binance_usdm
+from connectors.binance_usdm.private_wire import private_wire
 from processors.api import Parameters, Processor
 from processors.bars import Bars, BarsParameters
 from processors.book import Book, BookParameters
+from processors.orders import Orders
 from processors.parameters import read_parameters
+from processors.positions import Positions
+from processors.risk import Risk
+from processors.strategy_host import Strategies
 from schemas.errors import ConfigInvalid
 from streams.pipelines import PIPELINES, Pipeline, pipeline
 
@@ -28,11 +33,29 @@ class WireParameters:
     instruments_max: int = 1024
 
 
+@dataclass(frozen=True)
+class AccountParameters:
+    """Whose orders.
+
+    Attributes:
+        account: its name; rows carry the id of `venue:account`.
+    """
+
+    account: str = "paper"
+
+
 PROCESSORS: Mapping[str, Make] = {
     "binance_spot.wire": lambda given: binance_spot.wire(_wire("binance_spot.wire", given).instruments_max),
     "binance_usdm.wire": lambda given: binance_usdm.wire(_wire("binance_usdm.wire", given).instruments_max),
     "book": lambda given: Book(read_parameters(BookParameters, given, "book")),
     "bars": lambda given: Bars(read_parameters(BarsParameters, given, "bars")),
+    "binance_usdm.orders": lambda given: private_wire(
+        f"binance_usdm:{read_parameters(AccountParameters, given, 'orders_binance_usdm').account}"
+    ),
+    "strategies": Strategies.make,
+    "risk": Risk.make,
+    "orders": Orders.make,
+    "positions": Positions.make,
 }
 ParametersOf = Mapping[str, Parameters]  # by pipeline
 

@@ -40,6 +40,7 @@ class Pipeline:
         place: `connector` runs beside its connection, from and to the local log, whose files are then
             shipped; `worker` runs on whatever transport the session has.
         doc: one line for people.
+        trades: runs only where orders are sent.
     """
 
     number: int
@@ -49,6 +50,7 @@ class Pipeline:
     outputs: tuple[str, ...]
     place: Literal["connector", "worker"]
     doc: str
+    trades: bool = False
 
     def writer(self, task: int) -> int:
         assert 0 <= task < TASKS_MAX
@@ -66,11 +68,35 @@ PIPELINES: tuple[Pipeline, ...] = (
              "order books: quotes, snapshots, trust"),
     Pipeline(17, "bars", "bars", (Input("md.trade.v1"),), ("md.bar.v1", "md.volume_profile.v1"), "worker",
              "bars and volume profiles"),
+    Pipeline(3, "orders_binance_usdm", "binance_usdm.orders", (Input("raw.frame.v1"),),
+             ("venue.report.v1", "venue.account_update.v1"), "connector",
+             "what Binance USD-M futures says of our orders and money, to rows", trades=True),
+    Pipeline(32, "strategies", "strategies",
+             (Input("md.quote.v1", "whole"), Input("md.trade.v1", "whole"), Input("md.bar.v1", "whole"),
+              Input("oms.order.v1"), Input("oms.fill.v1"), Input("acct.position.v1"),
+              Input("ref.strategy.v1", "broadcast"), Input("ref.instrument.v1", "broadcast")),
+             ("oms.order_request.v1",), "worker", "strategies in force: what they want", trades=True),
+    Pipeline(33, "risk", "risk",
+             (Input("ctl.switch.v1", "broadcast"), Input("ref.limit.v1", "broadcast"),
+              Input("ref.strategy.v1", "broadcast"), Input("ref.instrument.v1", "broadcast"),
+              Input("md.quote.v1", "whole"), Input("oms.order.v1"), Input("oms.fill.v1"),
+              Input("oms.order_request.v1")),
+             ("risk.decision.v1", "risk.denial.v1"), "worker", "every check of every request", trades=True),
+    Pipeline(34, "orders", "orders", (Input("venue.report.v1"), Input("risk.decision.v1")),
+             ("oms.order.v1", "oms.order_command.v1", "oms.fill.v1"), "worker", "the life of every order", trades=True),
+    Pipeline(35, "positions", "positions",
+             (Input("ref.instrument.v1", "broadcast"), Input("md.quote.v1", "whole"),
+              Input("venue.account_update.v1"), Input("oms.fill.v1")),
+             ("acct.position.v1", "acct.posting.v1", "acct.balance.v1"), "worker",
+             "positions and the double-entry ledger", trades=True),
 )  # fmt: skip
 PIPELINE_BY_NAME: dict[str, Pipeline] = {pipeline.name: pipeline for pipeline in PIPELINES}
 
 # Writers that are not pipelines: number × 64 + task, as above.
-CONNECTOR_NUMBERS: dict[str, int] = {"binance_spot": 496, "binance_usdm": 497, "zerodha": 498}
+CONNECTOR_NUMBERS: dict[str, int] = {
+    "binance_spot": 496, "binance_usdm": 497, "zerodha": 498, "binance_usdm_private": 499,
+}  # fmt: skip
+OPERATOR_NUMBER = 510  # people, and what a session starts with: limits, strategies, switches, orders by hand
 SERVICE_NUMBER = 511  # heartbeats, sessions, latency
 
 
@@ -90,7 +116,7 @@ def writer_label(writer: int) -> str:
     """`book/3` for people."""
     number, task = divmod(writer, TASKS_MAX)
     names = {row.number: row.name for row in PIPELINES} | {n: v for v, n in CONNECTOR_NUMBERS.items()}
-    names[SERVICE_NUMBER] = "service"
+    names |= {SERVICE_NUMBER: "service", OPERATOR_NUMBER: "operator"}
     return f"{names.get(number, number)}/{task}"
 
 

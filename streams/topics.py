@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from schemas import events as e
+from schemas import trading as t
 from schemas.declare import Event
 from schemas.errors import ConfigInvalid
 
@@ -57,6 +58,13 @@ class Topic:
 
 def _market(number: int, name: str, event: Event, owner: Owner, commit: Commit, doc: str) -> Topic:
     return Topic(number, name, event, owner, "instrument", 4, "delete", (), commit, 7 * DAY_MS, "lz4", doc)
+
+
+def _trade(number: int, name: str, event: Event, owner: Owner, key: tuple[str, ...], doc: str) -> Topic:
+    """Orders, money and what steers them: one partition, because risk and the ledger need one order of events."""
+    commit: Commit = "transactional" if owner == "runner" else "idempotent"
+    cleanup: Cleanup = "compact" if key else "delete"
+    return Topic(number, name, event, owner, "", 1, cleanup, key, commit, HOUR_MS if key else 30 * DAY_MS, "lz4", doc)
 
 
 TOPICS: tuple[Topic, ...] = (
@@ -193,6 +201,20 @@ TOPICS: tuple[Topic, ...] = (
         "zstd",
         "saved states of runners",
     ),
+    _trade(17, "oms.order_request.v1", t.ORDER_REQUEST, "runner", (), "what strategies and people want"),
+    _trade(18, "risk.decision.v1", t.DECISION, "runner", (), "what risk made of each request"),
+    _trade(19, "risk.denial.v1", t.DENIAL, "runner", (), "each reason of each denial, with the numbers compared"),
+    _trade(20, "oms.order_command.v1", t.ORDER_COMMAND, "runner", (), "what the gateway is to do"),
+    _trade(21, "venue.report.v1", t.VENUE_REPORT, "connector", (), "what the venue says of orders"),
+    _trade(22, "venue.account_update.v1", t.ACCOUNT_UPDATE, "connector", (), "what the venue says of money"),
+    _trade(23, "oms.order.v1", t.ORDER, "runner", ("order_id",), "orders as they stand"),
+    _trade(24, "oms.fill.v1", t.FILL, "runner", (), "executions, each once"),
+    _trade(25, "acct.position.v1", t.POSITION, "runner", ("account", "strategy", "instrument"), "positions"),
+    _trade(26, "acct.posting.v1", t.POSTING, "runner", (), "the double-entry ledger"),
+    _trade(27, "acct.balance.v1", t.BALANCE, "runner", ("account", "asset"), "cash by the ledger, and by the venue"),
+    _trade(28, "ref.limit.v1", t.LIMIT, "service", ("scope", "subject", "reason"), "limits in force"),
+    _trade(29, "ref.strategy.v1", t.STRATEGY, "service", ("strategy",), "strategies in force"),
+    _trade(30, "ctl.switch.v1", t.SWITCH, "service", ("scope", "subject", "kill_id"), "kills and resumes"),
 )
 TOPIC_BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
 TOPIC_BY_NUMBER: dict[int, Topic] = {topic.number: topic for topic in TOPICS}

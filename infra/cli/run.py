@@ -20,6 +20,7 @@ def mount(app: typer.Typer) -> None:
     app.command("run")(run)
     app.command("connect")(connect)
     app.command("ship")(ship)
+    app.command("gateway")(gateway)
     app.command("venue")(venue)
     app.command("warm", hidden=True)(warm)
 
@@ -63,6 +64,31 @@ def connect(
     label = Venue.parse(venue).label
     where = place(session, "none", service or f"connector-{label}", parent, metrics_port)
     wiring.run_connector(where, label, [symbol.upper() for symbol in symbols], ws, rest)
+
+
+def gateway(
+    venue: Annotated[str, typer.Argument(help="Such as binance_usdm.")],
+    symbols: Annotated[list[str], typer.Argument(metavar="SYMBOL...", help="What is traded, such as BTCUSDT.")],
+    session: SESSION = "",
+    broker: BROKER = "",
+    ws: Annotated[str, typer.Option(help="Websocket address, when it is not the real venue.")] = "",
+    rest: Annotated[str, typer.Option(help="REST address, when it is not the real venue.")] = "",
+    keys: Annotated[
+        Path | None, typer.Option(help="File of API keys (mode 0600); none for the simulated venue's paper account.")
+    ] = None,
+    live_money: Annotated[bool, typer.Option("--live-money", help="Allow a venue that trades real money.")] = False,
+    service: SERVICE = "",
+    parent: PARENT = 0,
+    metrics_port: METRICS = None,
+) -> None:
+    """Send what was decided to a venue, and write down what it says. Reconciles before it trades."""
+    from infra.place import place
+    from infra.process import wiring
+    from schemas.instruments import Venue
+
+    label = Venue.parse(venue).label
+    where = place(session, broker, service or f"gateway-{label}", parent, metrics_port)
+    wiring.run_gateway(where, label, [symbol.upper() for symbol in symbols], ws, rest, keys, live_money)
 
 
 def ship(

@@ -24,7 +24,7 @@ def list_(json: JSON = False) -> None:
     """Every event with its schema id, revision and the topics that carry it."""
     from infra.cli.output import print_json, print_table
     from schemas.avro import fingerprint
-    from schemas.events import EVENTS
+    from schemas.catalogue import EVENTS
     from streams.topics import TOPICS
 
     columns = ("schema id", "event", "revision", "columns", "row bytes", "topics", "fingerprint")
@@ -53,7 +53,7 @@ def show(
     """The columns of an event, or with --json the Avro schema of its frame."""
     from infra.cli.output import OUT, print_json, print_table
     from schemas.avro import frame_schema
-    from schemas.events import EVENT_BY_NAME
+    from schemas.catalogue import EVENT_BY_NAME
     from streams.topics import TOPIC_BY_NAME
 
     topic = TOPIC_BY_NAME.get(name) or TOPIC_BY_NAME.get(f"{name}.v1")
@@ -83,8 +83,8 @@ def show(
 def check(json: JSON = False) -> None:
     """Hold the declarations against the frozen files; what differs is named, with what to do."""
     from infra.cli.output import print_json, say
+    from schemas.catalogue import EVENTS
     from schemas.compatibility import check as check_schemas
-    from schemas.events import EVENTS
 
     check_schemas()
     if json:

@@ -44,6 +44,9 @@ def up(
         list[str] | None,
         typer.Option(metavar="NAME@SECONDS", help="Something goes wrong then; `--fault list` shows what can."),
     ] = None,
+    trade: Annotated[
+        bool, typer.Option("--trade", help="Two strategies trade on paper, at the simulated venue's private half.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the synthetic market.")] = 7,
     session: Annotated[str, typer.Option(help="A name for the session; by default date, time and number.")] = "",
     set_: Annotated[
@@ -77,6 +80,7 @@ def up(
         broker=broker or settings.kafka or "embedded",
         faults=fault or (),
         seed=seed,
+        trade=trade,
     )
     interrupt_politely(SYSTEM_CLOCK)
     lines = headless or json or not sys.stderr.isatty()

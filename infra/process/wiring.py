@@ -11,13 +11,19 @@ from typing import Any
 
 import structlog
 
+from connectors.credentials import Credentials, load_credentials
+from connectors.gateway import GatewayOptions
+from connectors.rest import is_loopback
+from connectors.signing import HmacSigner
 from connectors.simulator.config import VenueConfig
+from connectors.simulator.private_config import PAPER_KEY, PAPER_SECRET
 from connectors.simulator.venue import SimulatedVenue
 from connectors.venues import venue_parts
 from infra.cli.output import say
 from infra.config import Config, config
 from infra.place import NO_BROKER, Place, address_or_none, running_address
 from infra.process.connector import ConnectorProcess
+from infra.process.gateway import GatewayProcess
 from infra.process.service import service, stop_on_signal
 from infra.process.status import Status, fill_from_runners
 from infra.process.vitals import CONNECTOR_SLOTS, SHIPPER_SLOT, Vitals, slot_of
@@ -41,6 +47,7 @@ from streams.topics import TOPIC_BY_NUMBER, topic
 from streams.worker import Worker
 
 JOURNAL = topic("sys.journal.v1")
+PAPER_ACCOUNT = "paper"
 
 
 def run_workers(where: Place, rows: Sequence[Pipeline]) -> None:
@@ -148,6 +155,57 @@ def run_connector(where: Place, venue: str, symbols: Sequence[str], ws_url: str,
     with service(where.service, session, settings, process.fill, where.parent_pid, vitals) as (stop, status):
         status.write("running")
         process.run(stop)
+
+
+# --- the gateway ---
+
+
+def run_gateway(
+    where: Place, venue: str, symbols: Sequence[str], ws_url: str, rest_url: str, keys: Path | None, live: bool
+) -> None:
+    """Send orders to a venue until asked to stop.
+
+    Args:
+        keys: a file of API keys; None: the paper account of a simulated venue on this machine.
+        live: real money is allowed.
+    """
+    session = where.session
+    exchange = venue_parts(Venue.parse(venue)).exchange.at(
+        ws_url or getattr(where.config, f"{venue}_ws"), rest_url or getattr(where.config, f"{venue}_rest")
+    )
+    row = pipeline(f"orders_{venue}")
+    credentials = load_credentials(keys) if keys else paper_credentials(exchange.rest_url)
+
+    def make_runner(task: int, writers: frozenset[int]) -> Runner:
+        source = LocalSource(session.log, session.incarnation, writers=writers)
+        rule = processor(row, {row.name: {"account": credentials.account}} | session.plan.get("parameters", {}))
+        sink = local_sink(session, row, task)
+        return Runner(row, task, rule, source, sink, SYSTEM_CLOCK, incarnation=session.incarnation)
+
+    commands: Source = LocalSource(session.log, session.incarnation)
+    if where.broker:
+        group = f"shriven.{session.name}.gateway-{venue}"
+        commands = KafkaSource(Kafka(where.broker), group, session.incarnation, session.created_ns)
+    switches = LocalSource(session.log, session.incarnation)
+    options = GatewayOptions(live=live)
+    process = GatewayProcess(
+        session, exchange, credentials, [*symbols], commands, switches, make_runner, options
+    )  # fmt: skip
+    vitals = vitals_of(where, CONNECTOR_SLOTS[f"{venue}_private"], process.runners)
+    with service(where.service, session, where.config, process.fill, where.parent_pid, vitals) as (stop, status):
+        status.write("running")
+        process.run(stop)
+
+
+def paper_credentials(rest_url: str) -> Credentials:
+    """The published key of the simulated venue; nobody else takes it.
+
+    Raises:
+        ConfigInvalid: the venue is not on this machine.
+    """
+    if not is_loopback(rest_url):
+        raise ConfigInvalid("Orders at a real venue need keys: --keys FILE, and --live-money when they are for real.")
+    return Credentials(PAPER_KEY, HmacSigner(PAPER_SECRET), PAPER_ACCOUNT)
 
 
 # --- the shipper ---

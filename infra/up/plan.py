@@ -74,6 +74,7 @@ class UpPlan:
     venue_faults: tuple[str, ...]
     process_faults: tuple[ProcessFault, ...]
     seed: int
+    trade: bool = False
 
     @property
     def synthetic(self) -> bool:
@@ -108,6 +109,7 @@ def make_plan(
     broker: str,
     faults: Sequence[str],
     seed: int,
+    trade: bool = False,
 ) -> UpPlan:
     """Check and decide.
 
@@ -133,7 +135,10 @@ def make_plan(
     venue_faults, process_faults = _faults(faults)
     if venue_faults and not simulated:
         raise ConfigInvalid("--fault needs a simulated venue: a live market has its own. Leave it out, or --play.")
-    return UpPlan(tuple(feeds), factor, until_end, for_s, parse_broker(broker), venue_faults, process_faults, seed)
+    if trade and [feed.venue for feed in feeds if feed.simulated] != [SYNTHETIC_VENUE.label]:
+        raise ConfigInvalid(f"--trade sends orders to a simulated {SYNTHETIC_VENUE.label}: play or make up that one.")
+    checked = parse_broker(broker)
+    return UpPlan(tuple(feeds), factor, until_end, for_s, checked, venue_faults, process_faults, seed, trade)
 
 
 def parse_speed(text: str) -> float:

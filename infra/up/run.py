@@ -31,6 +31,7 @@ from infra.process.warm import is_warm
 from infra.sessions import store as sessions
 from infra.sessions.store import Session
 from infra.up.display import Display
+from infra.up.paper import start_trading
 from infra.up.plan import BROKER_FAULTS, EMBEDDED, NO_BROKER, Feed, ProcessFault, UpPlan
 from infra.up.settled import Cast, Settling
 from infra.up.supervisor import ENTRY, ChildSpec, ChildState, Supervisor
@@ -45,7 +46,13 @@ TURN_S = 0.1  # between looks at children and topics
 LEAVING_S = 3.0  # after Ctrl-C: what is on its way may arrive, but nobody waits long
 NO_LIMIT_S = 1e9  # the stall detector ends it
 VENUE_START_S = 60.0  # reading a large recording through, on a slow disk
-WORKERS = tuple(row.name for row in PIPELINES if row.place == "worker")
+# Process → pipelines that it runs. Trading is one process: its rules wait for each other anyhow.
+WORKERS: dict[str, tuple[str, ...]] = {
+    row.name: (row.name,) for row in PIPELINES if row.place == "worker" and not row.trades
+}
+TRADERS: dict[str, tuple[str, ...]] = {
+    "trader": tuple(row.name for row in PIPELINES if row.place == "worker" and row.trades)
+}
 
 
 def venue_name(feed: Feed) -> str:
@@ -54,6 +61,18 @@ def venue_name(feed: Feed) -> str:
 
 def connector_name(feed: Feed) -> str:
     return f"connector-{feed.venue}"
+
+
+def gateway_name(feed: Feed) -> str:
+    return f"gateway-{feed.venue}"
+
+
+def workers_of(plan: UpPlan) -> dict[str, tuple[str, ...]]:
+    return WORKERS | TRADERS if plan.trade else WORKERS
+
+
+def gateways_of(plan: UpPlan) -> tuple[str, ...]:
+    return tuple(gateway_name(feed) for feed in plan.feeds) if plan.trade else ()
 
 
 SHIPPER = "shipper"
@@ -178,8 +197,8 @@ class Up:
 
     def _start_rest(self, supervisor: Supervisor, session: Session) -> None:
         broker = ["--broker", self._address or NO_BROKER]
-        for name in WORKERS:
-            supervisor.start(self._child(name, ["run", name, *broker]))
+        for name, pipelines in workers_of(self.plan).items():
+            supervisor.start(self._child(name, ["run", *pipelines, *broker]))
         if self._address:
             supervisor.start(self._child(SHIPPER, ["ship", *broker]))
         for feed in self.plan.feeds:
@@ -187,6 +206,11 @@ class Up:
             if feed.simulated:
                 facts = self._wait_venue(supervisor, session, feed).facts
                 words += [*facts["symbols"], "--ws", facts["stream_url"], "--rest", facts["rest_url"]]
+                if self.plan.trade:
+                    start_trading(session, feed.venue, facts["symbols"])
+                    at = ["--ws", facts["stream_url"], "--rest", facts["rest_url"], *broker]
+                    orders = ["gateway", feed.venue, *facts["symbols"], *at]
+                    supervisor.start(self._child(gateway_name(feed), orders))
             else:
                 words += feed.symbols
             supervisor.start(self._child(connector_name(feed), words))
@@ -259,6 +283,7 @@ class Up:
 
     def _end_feeds(self, supervisor: Supervisor) -> None:
         """No new frames from here on: the connectors hang up, write the last row and end; then the venues do."""
+        supervisor.stop(gateways_of(self.plan))
         supervisor.stop([connector_name(feed) for feed in self.plan.feeds])
         supervisor.stop([venue_name(feed) for feed in self.plan.feeds])
 
@@ -267,7 +292,8 @@ class Up:
             venues=tuple(venue_name(feed) for feed in self.plan.feeds if feed.simulated),
             connectors={connector_name(feed): feed.venue for feed in self.plan.feeds},
             shippers=(SHIPPER,) if self._address else (),
-            workers={name: (name,) for name in WORKERS},
+            workers=workers_of(self.plan),
+            gateways=gateways_of(self.plan),
         )
 
     def _step(self, supervisor: Supervisor) -> None:
@@ -340,7 +366,7 @@ def _process_lines(supervisor: Supervisor, statuses: Mapping[str, Status]) -> li
 
 def _check_targets(faults: list[ProcessFault], plan: UpPlan) -> None:
     names = [name for feed in plan.feeds for name in (venue_name(feed), connector_name(feed))]
-    names += [*WORKERS, *([] if plan.broker == NO_BROKER else [SHIPPER])]
+    names += [*workers_of(plan), *gateways_of(plan), *([] if plan.broker == NO_BROKER else [SHIPPER])]
     for fault in faults:
         if fault.target and fault.target not in names:
             raise ConfigInvalid(f"--fault {fault.kind}: no process {fault.target!r}. There are: {', '.join(names)}.")

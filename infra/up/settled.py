@@ -35,12 +35,14 @@ class Cast:
         connectors: process → venue label.
         shippers: none with `--broker none`.
         workers: process → pipelines that it runs.
+        gateways: they write as connectors do.
     """
 
     venues: tuple[str, ...] = ()
     connectors: Mapping[str, str] = field(default_factory=dict)
     shippers: tuple[str, ...] = ()
     workers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    gateways: tuple[str, ...] = ()
 
 
 class Settling:
@@ -62,7 +64,7 @@ class Settling:
         self._stages = before if part == "to_connectors" else after
         self._parts: tuple[str, ...] = (*cast.venues, *cast.connectors)
         if part == "through":
-            self._parts = (*cast.connectors, *cast.shippers, *cast.workers)
+            self._parts = (*cast.connectors, *cast.gateways, *cast.shippers, *cast.workers)
         self._cast = cast
         self._clock = clock
         self._stall_ns = int(stall_s * 1e9)
@@ -116,14 +118,14 @@ class Settling:
         return missing
 
     def _shippers(self, statuses: Statuses) -> list[str]:
-        written = _written(statuses, self._cast.connectors)
+        written = _written(statuses, [*self._cast.connectors, *self._cast.gateways])
         return [line for name in self._cast.shippers for line in _untaken(name, statuses[name], written)]
 
     def _workers(self, statuses: Statuses) -> list[str]:
         missing = []
         for name, pipelines in self._cast.workers.items():
             reads = {topic(source.topic).number for row in pipelines for source in PIPELINE_BY_NAME[row].inputs}
-            others = [other for other in (*self._cast.connectors, *self._cast.workers) if other != name]
+            others = [*self._cast.connectors, *self._cast.gateways, *self._cast.workers]
             written = _written(statuses, others)
             missing += _untaken(name, statuses[name], {key: row for key, row in written.items() if key.topic in reads})
         return missing

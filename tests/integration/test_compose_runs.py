@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(400)]
 
 WAIT_S = 240.0  # kernels may have to be compiled first
 GRACE_S = float(COMPOSE["x-shriven"]["stop_grace_period"].removesuffix("s"))
-SIMULATED = ("venue", "connector-simulated", "shipper", "book", "bars")
+SIMULATED = ("venue", "connector-simulated", "gateway-simulated", "trader", "shipper", "book", "bars")
 LIVE = ("connector-binance-usdm", "connector-binance-spot")
 
 
@@ -115,6 +115,7 @@ def test_every_service_of_the_compose_file_runs(services: Services) -> None:
     assert {name: services.stop(name) for name in reversed(SIMULATED)} == dict.fromkeys(SIMULATED, 0)
 
 
+@pytest.mark.slow
 def test_the_live_connectors_of_the_compose_file_run_and_dial_again_while_the_venue_is_away(services: Services) -> None:
     for name in LIVE:
         venue = OURS[name]["command"][1].upper()

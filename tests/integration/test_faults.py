@@ -67,7 +67,10 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> Played:
     return play(tmp_path_factory.mktemp("right"), "--speed", "max")
 
 
-@pytest.mark.parametrize("name", PLAYS)
+@pytest.mark.parametrize(
+    "name",
+    ["frames", pytest.param("sockets", marks=pytest.mark.slow), pytest.param("snapshots", marks=pytest.mark.slow)],
+)
 def test_no_quote_is_synced_while_the_book_is_wrong(name: str, right: Played, tmp_path: Path) -> None:
     faults, breaks = PLAYS[name]
     found = play(tmp_path, "--speed", SPEED, *(word for fault in faults for word in ("--fault", fault)))

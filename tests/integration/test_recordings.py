@@ -54,7 +54,10 @@ class Played(NamedTuple):
     data: Path
 
 
-@pytest.fixture(scope="module", params=FACTS)
+@pytest.fixture(
+    scope="module",
+    params=[name if "btcusdt" in name else pytest.param(name, marks=pytest.mark.slow) for name in FACTS],
+)
 def played(request: pytest.FixtureRequest, kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Played:
     facts = FACTS[request.param]
     data = tmp_path_factory.mktemp("played")

@@ -35,7 +35,7 @@ def test_each_worker_pipeline_has_one_service() -> None:
 def test_every_process_of_ours_is_watched() -> None:
     scrape = yaml.safe_load((ROOT / "infra/deploy/prometheus.yml").read_text())["scrape_configs"][0]
     targets = {target.split(":")[0] for target in scrape["static_configs"][0]["targets"]}
-    watched = {name: row for name, row in OURS.items() if row["command"][0] in ("connect", "ship", "run")}
+    watched = {name: row for name, row in OURS.items() if row["command"][0] in ("connect", "gateway", "ship", "run")}
     assert targets == {row.get("network_mode", name).removeprefix("service:") for name, row in watched.items()}
 
 

@@ -1,0 +1,175 @@
+"""What people, and a session's start, say to the running rules: limits, strategies, switches, orders by hand.
+
+Each is a row with who and why, appended to the session's local log under the operator's own sequence; the shipper takes
+it on. One command at a time: the log's lock makes others wait.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+
+from infra.sessions.store import Session
+from schemas.declare import Event, Heap, Rows
+from schemas.errors import ConfigInvalid, ResourceExhausted
+from schemas.events import Side
+from schemas.instruments import instrument_id
+from schemas.money import parse_e8
+from schemas.trading import (
+    LIMIT,
+    ORDER_REQUEST,
+    STRATEGY,
+    SWITCH,
+    OrderFlag,
+    OrderKind,
+    Reason,
+    RequestAction,
+    Scope,
+    TimeInForce,
+    Unit,
+)
+from streams.api import Chunk, WriterKey
+from streams.clock import SYSTEM_CLOCK, Clock
+from streams.framing import encode_chunk
+from streams.log import LogOptions, LogWriter
+from streams.pipelines import OPERATOR_NUMBER, TASKS_MAX
+from streams.topics import topic
+
+OPERATOR = "operator"
+SEGMENT_BYTES = 1 << 20
+TRIES, TRY_S = 100, 0.05
+VALID_S = 10.0
+
+
+def who() -> str:
+    """The user of this machine; `nobody` where it has no names."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "nobody"
+
+
+class Texts:
+    """Rows with text columns, built one by one."""
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+        self._rows: list[Rows] = []
+        self._heap = bytearray()
+
+    def add(self, **values: Any) -> None:
+        """One row; columns that are not named are 0 or empty."""
+        row = self.event.empty(1)
+        for name, value in values.items():
+            if isinstance(value, str):
+                raw = value.encode()
+                row[f"{name}_at"], row[f"{name}_size"] = len(self._heap), len(raw)
+                self._heap += raw
+            else:
+                row[name] = value
+        self._rows.append(row)
+
+    def done(self) -> tuple[Rows, Heap]:
+        return np.concatenate(self._rows), np.frombuffer(bytes(self._heap), dtype=np.uint8)
+
+
+def append(session: Session, name: str, rows: Rows, heap: Heap, clock: Clock = SYSTEM_CLOCK) -> int:
+    """Append rows of a topic to the operator's sequence; returns the number of the last one.
+
+    Raises:
+        ResourceExhausted: another command holds the sequence for more than five seconds.
+    """
+    target = topic(name)
+    key = WriterKey(target.number, 0, OPERATOR_NUMBER * TASKS_MAX, session.incarnation)
+    log = _open(session, key, clock)
+    try:
+        chunk = Chunk(key, log.last_row + 1, rows, heap)
+        parts = [chunk.cut(at, at + 1) for at in range(len(rows))] if target.key else [chunk]
+        for part in parts:  # on a compacted topic a frame holds one key
+            for one in encode_chunk(part):
+                log.append(one.frame, one.row_first, one.row_count, one.ts_ns)
+        return log.last_row
+    finally:
+        log.close()
+
+
+def _open(session: Session, key: WriterKey, clock: Clock) -> LogWriter:
+    for number in range(TRIES):
+        try:
+            return LogWriter(session.log, key, LogOptions(segment_bytes=SEGMENT_BYTES))
+        except ResourceExhausted:
+            if number == TRIES - 1:
+                raise
+            clock.sleep(TRY_S)
+    raise AssertionError
+
+
+def set_limits(
+    session: Session, account: str, limits: Mapping[Reason, int], why: str, units: Mapping[Reason, Unit], currency: str
+) -> int:
+    """Limits of an account."""
+    rows = Texts(LIMIT)
+    for reason, value in limits.items():
+        money = units[reason] is Unit.NOTIONAL_E8
+        rows.add(
+            ts_recv_ns=SYSTEM_CLOCK.now_ns(), value=value, who=who(), why=why, subject=instrument_id(account),
+            currency=instrument_id(currency) if money else 0, scope=Scope.ACCOUNT, reason=reason,
+            unit=units[reason], active=1,
+        )  # fmt: skip
+    return append(session, "ref.limit.v1", *rows.done())
+
+
+def set_strategies(session: Session, strategies: Iterable[Mapping[str, Any]], why: str) -> int:
+    """Strategies in force. Each: name, rule, account, instrument (texts), capital_e8, parameters, enabled."""
+    rows = Texts(STRATEGY)
+    for one in strategies:
+        rows.add(
+            ts_recv_ns=SYSTEM_CLOCK.now_ns(), capital_e8=one["capital_e8"], name=one["name"], rule=one["rule"],
+            parameters=orjson.dumps(one.get("parameters", {})).decode(), who=who(), why=why,
+            strategy=instrument_id(one["name"]), account=instrument_id(one["account"]),
+            instrument=instrument_id(one["instrument"]), enabled=int(one.get("enabled", True)),
+        )  # fmt: skip
+    return append(session, "ref.strategy.v1", *rows.done())
+
+
+def press(session: Session, scope: Scope, subject: int, why: str, *, kill_id: int, on: bool, flatten: bool) -> int:
+    """One row of the kill switch."""
+    rows = Texts(SWITCH)
+    rows.add(
+        ts_recv_ns=SYSTEM_CLOCK.now_ns(), kill_id=kill_id, who=who(), why=why, subject=subject, scope=scope,
+        on=int(on), flatten=int(flatten),
+    )  # fmt: skip
+    return append(session, "ctl.switch.v1", *rows.done())
+
+
+def ask(
+    session: Session,
+    account: str,
+    instrument: str,
+    action: RequestAction,
+    *,
+    tag: int,
+    side: Side = Side.BUY,
+    quantity: str = "0",
+    price: str = "",
+    flags: OrderFlag = OrderFlag.HUMAN,
+) -> int:
+    """One request of a person; takes the way of every strategy's."""
+    quantity_e8, price_e8 = parse_e8(quantity), parse_e8(price) if price else 0
+    if action is RequestAction.NEW and quantity_e8 <= 0:
+        raise ConfigInvalid(f"An order for {quantity} cannot be: give a quantity above 0.")
+    now_ns = SYSTEM_CLOCK.now_ns()
+    row = ORDER_REQUEST.empty(1)
+    row["ts_event_ns"] = row["ts_recv_ns"] = now_ns
+    row["tag"], row["price_e8"], row["quantity_e8"] = tag, price_e8, quantity_e8
+    row["valid_until_ns"] = now_ns + int(VALID_S * 1e9)
+    row["instrument"], row["account"] = instrument_id(instrument), instrument_id(account)
+    row["strategy"], row["side"], row["action"] = instrument_id(OPERATOR), side, action
+    row["kind"] = OrderKind.LIMIT if price_e8 else OrderKind.MARKET
+    row["time_in_force"] = TimeInForce.GTC if price_e8 else TimeInForce.IOC
+    row["flags"] = flags | OrderFlag.HUMAN
+    return append(session, "oms.order_request.v1", row, np.zeros(0, dtype=np.uint8))
