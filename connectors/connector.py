@@ -88,6 +88,15 @@ class Connector:
         return self._feed.statuses
 
     @property
+    def trouble(self) -> str:
+        """What last went wrong with any connection; "" for nothing, or once all are LIVE."""
+        return (
+            ""
+            if self.live
+            else next((one.last_trouble for one in self.statuses if one.last_trouble), self._feed.trouble)
+        )
+
+    @property
     def live(self) -> bool:
         """Whether every connection is LIVE."""
         statuses = self.statuses

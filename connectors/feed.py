@@ -53,6 +53,7 @@ class Feed:
         self._plans = plan_connections(exchange, self._symbols, kinds)
         self._sessions: list[Session] = []
         self._stopping = asyncio.Event()
+        self.trouble = ""  # why the venue could not be asked what it lists, the last time
 
     @property
     def statuses(self) -> list[SessionStatus]:
@@ -125,7 +126,9 @@ class Feed:
             if status == BAD_REQUEST and self._exchange.rest.instruments_by_symbol:
                 listed = await self._all_listed(rest)
                 break
-            log.warning("%s: %s", request.text, f"HTTP {status}" if status else body.decode())
+            why = f"HTTP {status}" if status else body.decode()
+            self.trouble = f"{request.text}: {why}"
+            log.warning("%s", self.trouble)
             await asyncio.sleep(backoff.next_s())
         missing = [symbol for symbol in self._symbols if symbol not in set(listed)]
         if missing:

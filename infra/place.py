@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from infra.kafka.sessions import BrokerSessions
 
 EMBEDDED, NO_BROKER = "embedded", "none"
+LOOK_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,16 @@ def running_address(settings: Config, broker: str = "") -> str:
     """The broker that is meant: as said, else SHRIVEN_KAFKA, else the embedded one.
 
     Raises:
-        BrokerUnavailable: the embedded one is meant and does not run.
+        BrokerUnavailable: it does not run, or does not answer.
         ConfigInvalid: `none` was said where a broker is needed.
     """
     wanted = broker or settings.kafka or EMBEDDED
     if wanted == NO_BROKER:
         raise ConfigInvalid("This needs a broker, and --broker none says that there is none.")
     if wanted != EMBEDDED:
+        from infra.kafka.admin import KafkaAddress, describe
+
+        describe(KafkaAddress(wanted), LOOK_S)  # now, not after the patience of a reader
         return wanted
     found = Broker(broker_settings(settings)).status()
     if not found.answers:

@@ -33,8 +33,11 @@ class Venue(enum.IntEnum):
         try:
             return cls[text.upper()]
         except KeyError:
-            known = ", ".join(venue.label for venue in cls)
+            known = ", ".join(venue.label for venue in cls if venue not in NOT_YET)
             raise ConfigInvalid(f"Unknown venue {text!r}. Known venues: {known}.") from None
+
+
+NOT_YET = (Venue.ZERODHA,)  # numbered, but nothing reads its frames
 
 
 def instrument_name(venue: Venue, symbol: str) -> str:

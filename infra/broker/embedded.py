@@ -371,6 +371,10 @@ class Broker:
             self._archive(find_java(self.settings.java_home)).create_from(records[0])
         return stops
 
+    def missing(self) -> tuple[int, ...]:
+        """Numbers of nodes that do not run."""
+        return tuple(node.plan.number for node in self._missing_nodes())
+
     def kill(self, number: int) -> None:
         """SIGKILL for one node, for fault tests; `start` brings it back."""
         node = self._nodes()[number - 1]

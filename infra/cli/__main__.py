@@ -26,14 +26,15 @@ from infra.cli import run as cli_run
 from infra.cli import schema as cli_schema
 from infra.cli import sessions as cli_sessions
 from infra.cli import topics as cli_topics
+from infra.cli import trade as cli_trade
 from infra.cli import up as cli_up
 from infra.cli.exit_codes import BUG, INTERRUPTED
 from infra.cli.output import say
 from schemas.errors import ConfigInvalid, ShrivenError
 
 GROUPS = (
-    cli_up, cli_sessions, cli_run, cli_record, cli_topics, cli_map, cli_schema, cli_log, cli_broker, cli_doctor,
-    cli_check,
+    cli_up, cli_trade, cli_sessions, cli_run, cli_record, cli_topics, cli_map, cli_schema, cli_log, cli_broker,
+    cli_doctor, cli_check,
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from schemas.errors import ShrivenError
 
 INTERRUPTED = 130  # Ctrl-C, as shells count it: 128 + SIGINT
+CTRL_C = "Ctrl-C before there was anything to sum up; a run that Ctrl-C ends sums up, and exits with 0."
 BUG = 70  # EX_SOFTWARE: an error that nobody foresaw
 
 
@@ -13,7 +14,7 @@ def exit_codes() -> list[tuple[int, str, str]]:
     rows = [(0, "—", "Done.")]
     kinds: tuple[type[ShrivenError], ...] = (ShrivenError, *ShrivenError.__subclasses__())
     rows += [(kind.exit_code, kind.__name__, _sentence(kind)) for kind in kinds]
-    rows += [(BUG, "—", "A bug: the traceback is in the file that was printed."), (INTERRUPTED, "—", "Ctrl-C.")]
+    rows += [(BUG, "—", "A bug: the traceback is in the file that was printed."), (INTERRUPTED, "—", CTRL_C)]
     return sorted(rows)
 
 

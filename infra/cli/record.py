@@ -28,6 +28,7 @@ def record(
     from connectors.recorder import Recorder
     from connectors.venues import venue_parts
     from infra.cli.output import print_json, say
+    from schemas.errors import ShrivenError
     from schemas.instruments import Venue
 
     parts = venue_parts(Venue.parse(venue))
@@ -35,6 +36,8 @@ def record(
     recorder = Recorder(exchange, [symbol.upper() for symbol in symbols], out, parts.wire())
     say(f"recording {', '.join(symbols)} of {venue} into {out}; Ctrl-C ends it")
     recorded = asyncio.run(recorder.run(for_s))
+    if not recorded.lines:
+        raise ShrivenError(f"Nothing was heard of {venue}, so nothing was recorded and no file was made.")
     if json:
         print_json({"file": str(out), **asdict(recorded)})
     else:

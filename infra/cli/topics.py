@@ -82,7 +82,9 @@ def _planned(broker: str, json: bool, *, execute: bool) -> None:
         say(f"The topics on {address} are as the table says.")
     else:
         print_table(("action", "topic", "detail"), [(c.action, c.topic, c.detail) for c in changes])
-        say(f"{len(changes)} done on {address}." if execute else "Nothing was changed; --execute does it.")
+        drift = any(change.action == "drift" for change in changes)
+        if not drift:
+            say(f"{len(changes)} done on {address}." if execute else "Nothing was changed; --execute does it.")
     kafka_topics.refuse_drift(changes)
 
 

@@ -174,6 +174,7 @@ class ConnectorProcess:
         status.reconnects = sum(max(0, one.dials - 1) for one in connections)
         status.detail = ", ".join(f"{one.state} {one.last_trouble}".rstrip() for one in connections)
         status.facts = {
+            "trouble": self._connector.trouble,
             "heard": sum(list(self.raw.heard.values())),
             "frames": sum(one.frames for one in connections),
             "snapshots": sum(one.snapshots for one in connections),

@@ -43,6 +43,7 @@ from streams.pipelines import PIPELINES
 from streams.topics import topic
 
 TURN_S = 0.1  # between looks at children and topics
+BROKER_LOOK_NS = 1_000_000_000
 LEAVING_S = 3.0  # after Ctrl-C: what is on its way may arrive, but nobody waits long
 NO_LIMIT_S = 1e9  # the stall detector ends it
 VENUE_START_S = 60.0  # reading a large recording through, on a slow disk
@@ -104,6 +105,9 @@ class Up:
         self._address = "" if plan.broker == NO_BROKER else plan.broker
         self._first_book_s: float | None = None
         self._faults_seen: dict[str, int] = {}
+        self._troubles: dict[str, str] = {}
+        self._broker_away = False  # by a fault, until it is undone
+        self._broker_seen_ns = 0
         _check_targets(self._faults, plan)
 
     def run(self, progress: OnProgress) -> dict[str, Any]:
@@ -157,6 +161,7 @@ class Up:
         if self.plan.broker == NO_BROKER:
             return
         if self.plan.broker == EMBEDDED:
+            self._display.note("starting Apache Kafka")
             self._broker = Broker(broker_settings(self._config), self._clock)
             started = self._broker.start(progress, owned=True)
             self._address, self._owns_broker = started.bootstrap, not started.was_running
@@ -275,8 +280,27 @@ class Up:
             for fault in status.facts.get("faults", ())[self._faults_seen.get(status.service, 0) :]:
                 self._display.note(f"{status.service}: fault {fault}")
             self._faults_seen[status.service] = len(status.facts.get("faults", ()))
+            self._say_trouble(status)
         self._display.show(picture, _process_lines(supervisor, statuses), self._elapsed_s())
         return statuses
+
+    def _say_trouble(self, status: Status) -> None:
+        """A connector that hears nothing says why, once per reason."""
+        trouble = str(status.facts.get("trouble", ""))
+        if trouble and trouble != self._troubles.get(status.service):
+            self._display.note(f"{status.service} hears nothing: {trouble}")
+        self._troubles[status.service] = trouble
+
+    def _keep_broker(self) -> None:
+        """A broker that was found running belongs to another run, and may end with it: then it is ours to start."""
+        now_ns = self._clock.monotonic_ns()
+        if self._broker is None or self._broker_away or now_ns < self._broker_seen_ns + BROKER_LOOK_NS:
+            return
+        self._broker_seen_ns = now_ns
+        if self._broker.missing():
+            self._display.note("the broker ended; starting it again")
+            self._broker.start(owned=True)
+            self._owns_broker = True
 
     def _elapsed_s(self) -> float:
         return (self._clock.now_ns() - self._started_ns) / 1e9
@@ -299,6 +323,7 @@ class Up:
     def _step(self, supervisor: Supervisor) -> None:
         for happened in supervisor.step():
             self._display.note(happened)
+        self._keep_broker()
 
     # --- faults of our own processes ---
 
@@ -315,16 +340,22 @@ class Up:
                 supervisor.kill(fault.target, signal.SIGSTOP)
                 self._later(fault.seconds, partial(supervisor.kill, fault.target, signal.SIGCONT))
             elif self._broker is not None:
+                self._broker_away = True
                 if fault.kind == "broker_down":
                     self._broker.stop()
                 else:
                     self._broker.kill(leader_of(self._address, topic("md.quote").name))
-                self._later(fault.seconds, lambda: self._broker and self._broker.start(owned=True))
+                self._later(fault.seconds, self._bring_broker_back)
         now_ns = self._clock.monotonic_ns()
         due = [undo for at_ns, undo in self._undo if at_ns <= now_ns]
         self._undo = [(at_ns, undo) for at_ns, undo in self._undo if at_ns > now_ns]
         for undo in due:
             undo()
+
+    def _bring_broker_back(self) -> None:
+        assert self._broker is not None
+        self._broker.start(owned=True)
+        self._broker_away = False
 
     def _later(self, seconds: float, undo: Callable[[], object]) -> None:
         self._undo.append((self._clock.monotonic_ns() + int(seconds * 1e9), undo))

@@ -22,6 +22,7 @@ import pytest
 
 from schemas import errors
 from tests.cli import shriven
+from tests.conftest import free_port_range
 from tests.recordings import ROOT, recording
 
 pytestmark = pytest.mark.timeout(600)
@@ -202,6 +203,35 @@ def test_a_second_instance_of_a_session_is_refused_with_the_pid(tmp_path: Path) 
 def test_for_ends_it_after_its_time(tmp_path: Path) -> None:
     summary = shriven("up", "--broker", "none", "--for", "3", "--json", data=tmp_path).json()
     assert (summary["interrupted"], summary["books"] != {}) == (False, True)
+
+
+def test_a_venue_that_cannot_be_reached_is_said(tmp_path: Path) -> None:
+    nobody = {"SHRIVEN_BINANCE_USDM_WS": "ws://127.0.0.1:9", "SHRIVEN_BINANCE_USDM_REST": "http://127.0.0.1:9"}
+    words = ("up", "--live", "binance_usdm", "--symbol", "BTCUSDT", "--broker", "none", "--for", "6")
+    ran = shriven(*words, data=tmp_path, env=nobody)
+    assert "connector-binance_usdm hears nothing: GET /fapi/v1/exchangeInfo: ConnectError" in ran.err
+
+
+@pytest.mark.slow
+@pytest.mark.broker
+def test_a_broker_that_another_run_stops_is_started_again(tmp_path: Path) -> None:
+    port = {"SHRIVEN_BROKER_PORT": str(free_port_range(8))}
+    assert shriven("broker", "start", data=tmp_path, env=port).code == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "infra.cli", "up", "--for", "30", "--json", "--symbol", "BTCUSDT"],
+        cwd=ROOT, env=environment(tmp_path) | port, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "first book after" in line:
+            break
+    assert shriven("broker", "stop", data=tmp_path, env=port).code == 0
+    out, err = process.communicate(timeout=200)
+    assert (process.returncode, "the broker ended; starting it again" in err) == (0, True)
+    summary = json.loads(out)
+    assert summary["books"]["binance_usdm:BTCUSDT"]["gaps"] == 0
+    assert shriven("replay", "latest", "--broker", "none", "--json", data=tmp_path, env=port).json()["equal"] is True
+    wait_gone(tmp_path)
 
 
 def test_a_killed_process_is_started_again_and_the_content_is_the_same(
