@@ -19,7 +19,7 @@ from tests.conftest import free_port_range
 from tests.recordings import ROOT
 from tests.unit.test_compose import COMPOSE, OURS
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(400)]
 
 WAIT_S = 240.0  # kernels may have to be compiled first
 GRACE_S = float(COMPOSE["x-shriven"]["stop_grace_period"].removesuffix("s"))
@@ -115,7 +115,6 @@ def test_every_service_of_the_compose_file_runs(services: Services) -> None:
     assert {name: services.stop(name) for name in reversed(SIMULATED)} == dict.fromkeys(SIMULATED, 0)
 
 
-@pytest.mark.slow
 def test_the_live_connectors_of_the_compose_file_run_and_dial_again_while_the_venue_is_away(services: Services) -> None:
     for name in LIVE:
         venue = OURS[name]["command"][1].upper()

@@ -19,7 +19,7 @@ from streams.topics import topic
 from tests.cli import shriven
 from tests.recordings import recording
 
-pytestmark = [pytest.mark.recording, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.recording, pytest.mark.slow, pytest.mark.timeout(600)]
 
 NAME, BOOK = "spot_ethusdt_20240808.gz", "binance_spot:ETHUSDT"
 SPEED = "12"  # the recording's 346 s in half a minute
@@ -67,10 +67,7 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> Played:
     return play(tmp_path_factory.mktemp("right"), "--speed", "max")
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["frames", pytest.param("sockets", marks=pytest.mark.slow), pytest.param("snapshots", marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("name", PLAYS)
 def test_no_quote_is_synced_while_the_book_is_wrong(name: str, right: Played, tmp_path: Path) -> None:
     faults, breaks = PLAYS[name]
     found = play(tmp_path, "--speed", SPEED, *(word for fault in faults for word in ("--fault", fault)))
