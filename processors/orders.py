@@ -210,6 +210,8 @@ class Orders:
             elif status == kernel.CANCEL_ALL:
                 self._cancel_all(memory, rows, batch.row_first, at, scratch, out)
                 at += 1
+        # Between calls the bound is exact: what it was on the way depends on when timers were asked to fire.
+        memory.marks[lines.BOUND_NS] = kernel.earliest_deadline(memory)
         self._idle.append(scratch)
 
     def on_time(self, state: State, now_ns: int, out: Outputs) -> None:

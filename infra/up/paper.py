@@ -29,7 +29,7 @@ LIMITS: dict[Reason, int] = {
     Reason.NET_EXPOSURE: 80_000 * E8,
     Reason.OPEN_ORDERS: 20,
     Reason.RATE_SECOND: 20,
-    Reason.RATE_MINUTE: 300,
+    Reason.RATE_MINUTE: 1_000,
     Reason.DAILY_LOSS: 2_000 * E8,
     Reason.DRAWDOWN: 3_000 * E8,
 }

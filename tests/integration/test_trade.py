@@ -3,7 +3,14 @@ API, into positions and a ledger; and all of it runs again the same."""
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import subprocess
+import sys
+import time
 from collections import defaultdict
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +23,7 @@ from schemas.events import Trust
 from schemas.trading import RequestAction
 from streams.topics import topic
 from tests.cli import shriven
+from tests.recordings import ROOT
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -96,3 +104,32 @@ def test_the_whole_session_runs_again_the_same(traded: Traded) -> None:
     assert again["equal"] is True
     assert {"risk.decision.v1", "oms.order.v1", "acct.posting.v1", "venue.report.v1"} <= set(again["topics"])
     assert all(found["equal"] for found in again["topics"].values())
+
+
+@pytest.mark.slow
+def test_kill_with_flatten_leaves_no_order_and_no_position(tmp_path: Path) -> None:
+    words = [*UP[:2], "--broker", "none", "--for", "90", "--symbol", "BTCUSDT", "--symbol", "ETHUSDT", "--json"]
+    environment = {**os.environ, "SHRIVEN_DATA": str(tmp_path), "SHRIVEN_KAFKA": "", "SHRIVEN_SESSION": ""}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "infra.cli", *words],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "first book after" in line:
+            break
+    deadline = time.monotonic() + 60
+    while not shriven("positions", "--json", data=tmp_path).json():
+        assert time.monotonic() < deadline, "nothing was filled"
+    killed = shriven("kill", "all", "--why", "a test", "--flatten", "--json", data=tmp_path).json()
+    assert re.fullmatch(r"cancelled after \d+ ms, flat after \d+ ms", killed["gateway"])
+    refused = shriven("order", "new", "binance_usdm:BTCUSDT", "buy", "0.01", data=tmp_path)
+    assert refused.code == 0, "asking is free; risk decides"
+    summary = json.loads(process.communicate(timeout=300)[0])
+    held: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for row in shriven("positions", "--json", data=tmp_path).json():
+        held[row["instrument"]] += Decimal(row["quantity"])
+    assert set(held.values()) == {Decimal(0)}
+    assert shriven("orders", "--json", data=tmp_path).json() == []
+    again = shriven("replay", summary["session"], "--json", data=tmp_path).json()
+    assert again["equal"] is True

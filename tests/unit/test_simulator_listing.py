@@ -54,7 +54,7 @@ def test_value_with_nine_decimals_tells_no_step() -> None:
     finder = StepFinder()
     for text in ("0.5", "0.000000001", "1.5"):
         finder.add(text)
-    assert (finder.step_e8, finder.decimals) == (50_000_000, 1)
+    assert (finder.step_e8, finder.decimals) == (10_000_000, 1)
 
 
 def test_futures_exchange_info_gives_the_rows_that_were_listed() -> None:
