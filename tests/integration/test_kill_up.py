@@ -65,6 +65,7 @@ def test_killed_processes_lose_nothing_and_repeat_nothing(
     assert {topic: found["replayed"] for topic, found in again["topics"].items()} == summary["hashes"]["row"]
 
 
+@pytest.mark.slow
 def test_killed_connector_loses_no_appended_row_and_marks_the_hole(kafka: str, tmp_path: Path) -> None:
     fault = "kill:connector-binance_spot@8"
     summary = play(tmp_path, "--speed", SPEED, "--broker", kafka, "--fault", fault)
