@@ -47,9 +47,7 @@ class RawLog:
 
     def append(self, shard: int, rows: Rows, heap: Heap) -> None:
         """Store rows of one connection; called in the feed's thread."""
-        log = self._logs[shard]
-        for one in encode_chunk(Chunk(log.key, log.last_row + 1, rows, heap)):
-            log.append(one.frame, one.row_first, one.row_count, one.ts_ns)
+        append_rows(self._logs[shard], rows, heap)
         self.rows += len(rows)
         self._count(shard, rows, heap)
 
@@ -72,6 +70,12 @@ class RawLog:
         for epoch in np.unique(rows["epoch"]).tolist():
             place = (shard, epoch)
             self.heard[place] = self.heard.get(place, 0) + int(market[rows["epoch"] == epoch].sum())
+
+
+def append_rows(log: LogWriter, rows: Rows, heap: Heap) -> None:
+    """Append rows behind the last one of a sequence."""
+    for one in encode_chunk(Chunk(log.key, log.last_row + 1, rows, heap)):
+        log.append(one.frame, one.row_first, one.row_count, one.ts_ns)
 
 
 def market_frames(rows: Rows, heap: Heap) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

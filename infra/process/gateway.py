@@ -23,6 +23,7 @@ from connectors.capabilities import Exchange
 from connectors.credentials import Credentials
 from connectors.gateway import Gateway, GatewayOptions, command_text
 from connectors.lease import FileLease
+from infra.process.connector import append_rows, raw_key
 from infra.process.status import Status, fill_from_runners, merge_rows
 from infra.sessions.readback import frames
 from infra.sessions.rows_text import text
@@ -32,15 +33,13 @@ from schemas.errors import WatchdogExpired
 from schemas.events import FrameKind
 from schemas.instruments import instrument_id
 from schemas.trading import Scope
-from streams.api import Chunk, Source, StartAt, TopicPartition, WriterKey
+from streams.api import Source, StartAt, TopicPartition, WriterKey
 from streams.clock import SYSTEM_CLOCK
-from streams.framing import encode_chunk
 from streams.log import LogWriter
-from streams.pipelines import connector_writer
 from streams.runner import Runner
 from streams.topics import topic
 
-RAW, COMMANDS, SWITCHES = topic("raw.frame.v1"), topic("oms.order_command.v1"), topic("ctl.switch.v1")
+COMMANDS, SWITCHES = topic("oms.order_command.v1"), topic("ctl.switch.v1")
 POLL_NS = 20_000_000
 WAIT_S = 0.05
 LEASE_PAUSE_S = 0.2
@@ -53,7 +52,7 @@ class Switches:
 
     def __init__(self, venue: int, account: int) -> None:
         self._venue, self._account = venue, account
-        self._on: dict[tuple[int, int], dict[int, bool]] = {}
+        self._on: dict[tuple[int, int], set[int]] = {}
 
     def take(self, rows: Rows) -> list[np.void]:
         """Remember them; returns the kills among them."""
@@ -61,10 +60,10 @@ class Switches:
         for row in rows:
             place = (int(row["scope"]), int(row["subject"]))
             if row["on"]:
-                self._on.setdefault(place, {})[int(row["kill_id"])] = bool(row["flatten"])
+                self._on.setdefault(place, set()).add(int(row["kill_id"]))
                 kills.append(row.copy())
             else:
-                self._on.get(place, {}).pop(int(row["kill_id"]), None)
+                self._on.get(place, set()).discard(int(row["kill_id"]))
         return kills
 
     def reason(self, command: np.void) -> str:
@@ -105,9 +104,9 @@ class GatewayProcess:
     ) -> None:
         venue = exchange.venue
         self._session, self._source, self._switch_source = session, commands, switches
-        self._writer = connector_writer(f"{venue.label}_private", 0)
-        self._log = LogWriter(session.log, self._key())
-        self._done = handled(session.log, self._key())
+        key = raw_key(f"{venue.label}_private", 0, session.incarnation)
+        self._log = LogWriter(session.log, key)
+        self._done = handled(session.log, key)
         self._switches = Switches(int(venue), instrument_id(f"{venue.label}:{credentials.account}"))
         self._stop = threading.Event()
         self._leaving = False
@@ -117,7 +116,7 @@ class GatewayProcess:
             exchange, credentials, symbols, self._append, self._commands(), self._lease,
             refusal=self._why_not, options=options,
         )  # fmt: skip
-        self.runners = [make_runner(RAW.partitions and 0, frozenset({self._writer}))]
+        self.runners = [make_runner(key.partition, frozenset({key.writer}))]
         self._label = f"{venue.label}:{credentials.account}"
         self.cleared: list[str] = []
 
@@ -200,11 +199,7 @@ class GatewayProcess:
         return "the gateway is stopping" if self._leaving else self._switches.reason(command)
 
     def _append(self, rows: Rows, heap: Heap) -> None:
-        for one in encode_chunk(Chunk(self._log.key, self._log.last_row + 1, rows, heap)):
-            self._log.append(one.frame, one.row_first, one.row_count, one.ts_ns)
-
-    def _key(self) -> WriterKey:
-        return WriterKey(RAW.number, 0, self._writer, self._session.incarnation)
+        append_rows(self._log, rows, heap)
 
     async def _commands(self) -> AsyncIterator[Rows]:
         """Those that no earlier life of this process has carried out."""
