@@ -4,17 +4,26 @@ An *entry* is what one cause moved: lines whose amounts sum to zero in every ass
 account, one below 0 credits it, so that per asset all accounts together are 0 after every entry:
 
     what happened                        CASH        against
-    realised profit p of a derivative    +p          REALISED −p
+    realised profit of a derivative:     +v          REALISED −p, CLEARING p − v
+      the venue booked v, of the strategy's own position it is p
+    the same, and v is not a             +v          REALISED −p, CLEARING p − n, ADJUSTMENT n − v
+      rounding away from n, the profit of the account's net position
     fee f (a rebate is below 0)          −f          FEES +f
     funding a, above 0 towards us        +a          FUNDING −a
     transfer, opening balance a          +a          EQUITY −a
     difference found a                   +a          ADJUSTMENT −a
-    spot, quote asset: paid n, sold at   −n or +n    EQUITY: the cost that came in or went out;
+    spot, quote asset: paid n, sold at   −n or +n    EXCHANGE: the cost that came in or went out;
       a profit of p over its cost                      REALISED −p
-    spot, base asset: quantity q         +q or −q    EQUITY −q or +q
+    spot, base asset: quantity q         +q or −q    EXCHANGE −q or +q
 
-So `CASH = −(EQUITY + REALISED + FEES + FUNDING + ADJUSTMENT)`, to the last unit. EQUITY holds the other half of an
-exchange of assets because cost is nobody's profit.
+So the sum over all of them is 0, to the last unit, and CASH is what the venue's wallet holds.
+
+CLEARING is between the strategies of one account. The venue knows one position per instrument: where one strategy is
+long and another is short, it realises at other times than either of them. What it has booked and no strategy has
+realised yet stands here (below 0), or what they have and it has not (above 0); and the venue's roundings. Once all
+positions are flat only those are left. Without a word of the venue, v is n.
+
+EXCHANGE is the other half of an exchange of assets: cost is nobody's profit, and EQUITY is only what was put in.
 """
 
 from __future__ import annotations
@@ -27,7 +36,7 @@ from processors.refused import Refused
 from processors.tables import Table
 from schemas.events import DeadReason, InstrumentKind
 from schemas.money import I64_MAX, format_e8
-from schemas.trading import AccountEvent, LedgerAccount
+from schemas.trading import NOT_SAID, AccountEvent, LedgerAccount
 
 ACCOUNT, ASSET, BALANCE_OF = 0, 1, 2  # columns of a balance; a column for each ledger account
 VENUE_SAYS = BALANCE_OF + len(LedgerAccount)
@@ -35,7 +44,6 @@ OPENED = VENUE_SAYS + 1
 MOVEMENTS = OPENED + 1  # how many movements were seen: a column for each kind of them
 COLUMNS = MOVEMENTS + len(AccountEvent)
 ENTRIES = 1  # column of an account
-NOT_SAID = -1  # AccountUpdate.balance_e8 and Balance.venue_e8: the venue did not say
 
 AGAINST: dict[AccountEvent, LedgerAccount] = {
     AccountEvent.FUNDING: LedgerAccount.FUNDING,
@@ -78,6 +86,23 @@ def moved(asset: int, against: LedgerAccount, amount_e8: int) -> list[Line]:
     return [Line(asset, LedgerAccount.CASH, amount_e8), Line(asset, against, -amount_e8)]
 
 
+def settled(asset: int, booked_e8: int, own_e8: int, adjustment_e8: int) -> list[Line]:
+    """Profit of a derivative.
+
+    Args:
+        booked_e8: as the venue booked it.
+        own_e8: of the strategy's own position.
+        adjustment_e8: the part of `booked_e8` that no rounding explains.
+    """
+    amounts = (
+        (LedgerAccount.CASH, booked_e8),
+        (LedgerAccount.REALISED, -own_e8),
+        (LedgerAccount.CLEARING, own_e8 + adjustment_e8 - booked_e8),
+        (LedgerAccount.ADJUSTMENT, -adjustment_e8),
+    )
+    return [Line(asset, ledger, amount) for ledger, amount in amounts if amount]
+
+
 def exchanged(
     base: int, quote: int, signed_quantity_e8: int, signed_notional_e8: int, cost_change_e8: int
 ) -> list[Line]:
@@ -87,11 +112,11 @@ def exchanged(
         cost_change_e8: of the position; with the notional it says what was realised.
     """
     realised = cost_change_e8 - signed_notional_e8
-    lines = moved(base, LedgerAccount.EQUITY, signed_quantity_e8)
+    lines = moved(base, LedgerAccount.EXCHANGE, signed_quantity_e8)
     if signed_notional_e8:
         lines.append(Line(quote, LedgerAccount.CASH, -signed_notional_e8))
     if cost_change_e8:
-        lines.append(Line(quote, LedgerAccount.EQUITY, cost_change_e8))
+        lines.append(Line(quote, LedgerAccount.EXCHANGE, cost_change_e8))
     if realised:
         lines.append(Line(quote, LedgerAccount.REALISED, -realised))
     return lines
@@ -122,7 +147,7 @@ class Ledger:
             also: assets whose balance is touched without a line.
 
         Raises:
-            Refused: a balance leaves its range, or there is no room for a new account or asset.
+            Refused: a line or a balance leaves its range, or there is no room for a new account or asset.
         """
         table, accounts = self.balances, self.accounts
         balances: dict[int, list[int]] = {}
@@ -140,10 +165,11 @@ class Ledger:
         for line in lines:
             balance = balances[line.asset]
             value = balance[BALANCE_OF + line.ledger] + line.amount_e8
-            if abs(value) > I64_MAX:
+            if max(abs(value), abs(line.amount_e8)) > I64_MAX:
                 raise Refused(
                     DeadReason.OUT_OF_RANGE,
-                    f"ledger account {line.ledger.name} would stand at {format_e8(value)}: out of range",
+                    f"ledger account {line.ledger.name} would stand at {format_e8(value)} after "
+                    f"{format_e8(line.amount_e8)}: out of range",
                 )
             balance[BALANCE_OF + line.ledger] = value
             posted.append(Posted(line, value, entry))

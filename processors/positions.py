@@ -8,6 +8,12 @@ A fill that flips a position is split at zero, its worth in the same way. So aft
 *Lots.* The same fills close first-in first-out lots as well; `Position.lots` counts them and `fifo_realised_e8` is
 what was realised by them. It differs from `realised_e8` (by average cost) only in when profit is realised: flat, both
 are equal. At `lots_max` the newest lot takes further fills in: cost stays exact, the lot's price becomes an average.
+*Account.* The venue keeps one position for all strategies of an account. So do we, beside theirs: `nets`, at average
+cost. What the venue says that it realised (`Fill.realised_e8`) is what cash moves by; where it does not say, the net
+position's. A word of the venue that differs from ours by more than it can have rounded since the net position was
+last flat is posted as ADJUSTMENT: a fill that comes late is one, taken back when it comes; a position that was there
+before the books began stays one.
+*Foreign fills* (orders that nobody here asked for) are strategy 0's, so that positions sum to the venue's.
 *Marks.* Long at the bid, short at the offer, of SYNCED quotes only: while a book is not trusted the last trusted price
 stays. When only the mark moves, a position says so at most once in `mark_every_ns`; the last move is never left out.
 *Fees* in another asset than the instrument's own (settlement, spot: quote) are in the ledger, not in `fees_e8`.
@@ -28,7 +34,6 @@ from processors.ledger import (
     AGAINST,
     BALANCE_OF,
     LINEAR,
-    NOT_SAID,
     OPENED,
     TWO_ASSETS,
     VENUE_SAYS,
@@ -37,6 +42,7 @@ from processors.ledger import (
     Line,
     exchanged,
     moved,
+    settled,
 )
 from processors.parameters import check_range, read_parameters
 from processors.refused import Refused, check_times, put_aside, text_of
@@ -46,15 +52,27 @@ from schemas.declare import Event
 from schemas.events import INSTRUMENT, QUOTE, DeadReason, InstrumentKind, Side, Trust
 from schemas.instruments import instrument_id
 from schemas.money import I64_MAX, ONE_E8, format_e8
-from schemas.trading import ACCOUNT_UPDATE, BALANCE, FILL, POSITION, POSTING, AccountEvent, LedgerAccount
+from schemas.trading import (
+    ACCOUNT_UPDATE,
+    BALANCE,
+    FILL,
+    NOT_SAID,
+    POSITION,
+    POSTING,
+    AccountEvent,
+    LedgerAccount,
+)
 
 INSTRUMENT_INPUT, QUOTE_INPUT, ACCOUNT_INPUT, FILL_INPUT = range(4)
 POSITION_OUTPUT, POSTING_OUTPUT, BALANCE_OUTPUT = range(3)
 PRICE_MAX_E8 = 1 << 62
 HOUR_NS = 3_600_000_000_000
+ROUNDINGS = 4  # last places that one fill may be off: two worths and two shares of a cost, when it flips a position
 
 # Columns of a position.
 ACCOUNT, STRATEGY, OF, QUANTITY, COST, REALISED, FEES, FUNDING, FIFO, LOTS, TRADES, SAID_NS, DUE_NS = range(13)
+# Columns of an account's net position in an instrument. SLACK: by how much a profit of the venue's may be off.
+NET_ACCOUNT, NET_OF, NET_QUANTITY, NET_COST, NET_REALISED, NET_SLACK = range(6)
 # Columns of an instrument. BID and ASK are the last trusted ones; EVENT_NS is their venue time.
 ID, KIND, BASE, QUOTED_IN, SETTLE, MULTIPLIER, BID, ASK, EVENT_NS = range(9)
 
@@ -92,6 +110,16 @@ class _Fill(NamedTuple):
     maker: int
     reserved_a: int
     reserved_b: int
+    realised_e8: int
+
+
+class _Filled(NamedTuple):
+    """What a fill makes: the position, its lots, the account's net position, the lines of the entry."""
+
+    position: list[int]
+    lots: list[list[int]]
+    net: list[int]
+    lines: list[Line]
 
 
 class _Update(NamedTuple):
@@ -226,7 +254,7 @@ def _in_range(**values: int) -> None:
 
 
 class Positions:
-    """The processor. State: tables `instruments`, `positions` (with `lots` and `trades`), and the ledger's."""
+    """The processor. State: tables `instruments`, `positions` (with `lots` and `trades`), `nets`, and the ledger's."""
 
     name = "positions"
     version = 1
@@ -238,6 +266,7 @@ class Positions:
         self.instruments = Table("instruments", EVENT_NS + 1, 1, p.instruments_max)
         beside = {"lots": ("<i8", (p.lots_max, 2)), "trades": ("<i8", (p.trades_remembered,))}
         self.positions = Table("positions", DUE_NS + 1, 3, p.positions_max, beside)
+        self.nets = Table("nets", NET_SLACK + 1, 2, p.positions_max)  # each of them has a position: there is room
         self.ledger = Ledger(p.balances_max, p.accounts_max, p.trades_remembered)
 
     @classmethod
@@ -246,7 +275,8 @@ class Positions:
         return cls(read_parameters(PositionsParameters, parameters, cls.name))
 
     def initial_state(self) -> State:
-        return self.instruments.arrays() | self.positions.arrays() | self.ledger.arrays()
+        tables = (self.instruments, self.positions, self.nets, self.ledger)
+        return {name: array for table in tables for name, array in table.arrays().items()}
 
     def on_batch(self, state: State, batch: Batch, out: Outputs) -> None:
         work = _Work(self, state, out)
@@ -380,24 +410,23 @@ class _Work:
             raise Refused(DeadReason.UNEXPECTED, f"trade {row.trade_id} was accounted for before")
         before = state["positions"][at].tolist() if at >= 0 else [0] * (DUE_NS + 1)
         lots = state["lots"][at, : before[LOTS]].tolist() if at >= 0 else []
-        after, lots, lines = self._filled(row, instrument, before, lots)
-        draft = self.rule.ledger.draft(state, row.account, lines)
+        filled = self._filled(row, instrument, before, lots)
+        draft = self.rule.ledger.draft(state, row.account, filled.lines)
         self._pass(row.ts_recv_ns)
         at = self._position(row.account, row.strategy, row.instrument)
         state["trades"][at, before[TRADES] % self.rule.parameters.trades_remembered] = trade
         state["lots"][at] = 0
-        state["lots"][at, : len(lots)] = lots or np.zeros((0, 2), dtype=np.int64)
-        state["positions"][at, QUANTITY : TRADES + 1] = after[QUANTITY : TRADES + 1]
+        state["lots"][at, : len(filled.lots)] = filled.lots or np.zeros((0, 2), dtype=np.int64)
+        state["positions"][at, QUANTITY : TRADES + 1] = filled.position[QUANTITY : TRADES + 1]
+        self._keep_net(filled.net)
         number = batch.row_first + offset
         self._post(draft, row, number)
         self._say(at, row.ts_event_ns, row.ts_recv_ns, number)
 
     # --- fills and funding ---
 
-    def _filled(
-        self, row: _Fill, instrument: list[int], before: list[int], lots: list[list[int]]
-    ) -> tuple[list[int], list[list[int]], list[Line]]:
-        """The position, its lots and the entry's lines after a fill, within bounds."""
+    def _filled(self, row: _Fill, instrument: list[int], before: list[int], lots: list[list[int]]) -> _Filled:
+        """What a fill makes, within bounds."""
         sign = 1 if row.side == Side.BUY else -1
         quantity = sign * row.quantity_e8
         notional = sign * worth_e8(row.price_e8, row.quantity_e8, instrument[MULTIPLIER])
@@ -414,13 +443,40 @@ class _Work:
             fees=after[FEES], realised_by_lots=after[FIFO], unrealised=_unrealised(after, instrument)[1],
             lot=max((abs(cost) for _, cost in lots), default=0),
         )  # fmt: skip
+        net: list[int] = []
+        lines = moved(row.fee_asset, LedgerAccount.FEES, -row.fee_e8)
         if instrument[KIND] in LINEAR:
-            lines = moved(own_asset, LedgerAccount.REALISED, held.realised_e8 - before[REALISED])
+            net, booked, adjustment = self._netted(row, instrument, quantity, notional)
+            lines = settled(own_asset, booked, held.realised_e8 - before[REALISED], adjustment) + lines
         else:
-            lines = exchanged(
-                instrument[BASE], instrument[QUOTED_IN], quantity, notional, held.cost_e8 - before[COST]
-            )  # fmt: skip
-        return after, lots, lines + moved(row.fee_asset, LedgerAccount.FEES, -row.fee_e8)
+            cost_change = held.cost_e8 - before[COST]
+            lines = exchanged(instrument[BASE], instrument[QUOTED_IN], quantity, notional, cost_change) + lines
+        return _Filled(after, lots, net, lines)
+
+    def _netted(self, row: _Fill, instrument: list[int], quantity: int, notional: int) -> tuple[list[int], int, int]:
+        """The account's net position after a fill; the venue's profit, and the part of it that no rounding explains."""
+        at = self.rule.nets.find(self.state, row.account, row.instrument)
+        net = self.state["nets"][at].tolist() if at >= 0 else [row.account, row.instrument, 0, 0, 0, 0]
+        before = Holding(*net[NET_QUANTITY : NET_REALISED + 1])
+        after = traded(before, quantity, notional)
+        _in_range(net_quantity=after.quantity_e8, net_cost=after.cost_e8, net_realised=after.realised_e8)
+        profit = after.realised_e8 - before.realised_e8
+        # It may also have rounded its average price, to the last place at worst.
+        slack = ROUNDINGS + worth_e8(1, row.quantity_e8, instrument[MULTIPLIER])
+        allowed = min(slack + net[NET_SLACK], I64_MAX)
+        goes_on = before.quantity_e8 * after.quantity_e8 >= 0
+        net[NET_QUANTITY:] = [*after, (allowed if goes_on else slack) if after.quantity_e8 else 0]
+        booked = profit if row.realised_e8 == NOT_SAID else row.realised_e8
+        return net, booked, booked - profit if abs(booked - profit) > allowed else 0
+
+    def _keep_net(self, net: list[int]) -> None:
+        if not net:
+            return
+        table = self.rule.nets
+        at = table.find(self.state, net[NET_ACCOUNT], net[NET_OF])
+        if at < 0:
+            at = table.add(self.state, net[NET_ACCOUNT], net[NET_OF])
+        self.state["nets"][at] = net
 
     def _funded(self, row: _Update) -> list[tuple[int, int]]:
         """(strategy, funding it will have) of every position that a payment concerns."""

@@ -111,6 +111,53 @@ OTHER_UNITS: Mapping[Reason, Unit] = {
 }
 
 
+# Why an order is denied, where no limit says it.
+OTHERS_SAY: Mapping[Reason, str] = {
+    Reason.KILL_GLOBAL: "everything is stopped by the kill switch",
+    Reason.KILL_VENUE: "the venue is stopped by the kill switch",
+    Reason.KILL_ACCOUNT: "the account is stopped by the kill switch",
+    Reason.KILL_STRATEGY: "the strategy is stopped by the kill switch",
+    Reason.KILL_INSTRUMENT: "the instrument is stopped by the kill switch",
+    Reason.UNTRUSTED: "the instrument's book is not SYNCED",
+    Reason.NO_QUOTE: "no quote was seen, or a side of it is empty",
+    Reason.UNKNOWN_INSTRUMENT: "nobody listed the instrument",
+    Reason.INSTRUMENT_HALTED: "the venue does not trade the instrument now",
+    Reason.OUTSIDE_HOURS: "the instrument has expired",
+    Reason.TICK_SIZE: "a price is between ticks",
+    Reason.LOT_SIZE: "the quantity is between lots",
+    Reason.PRICE_RANGE: "a price is outside of the instrument's range",
+    Reason.QUANTITY_RANGE: "the quantity is outside of the instrument's range",
+    Reason.MIN_NOTIONAL: "the order's value is below the instrument's least",
+    Reason.SELF_TRADE: "it would trade with a resting order of the same account",
+    Reason.REDUCE_ONLY: "reduce-only, and it would open or enlarge a position",
+    Reason.STRATEGY_DISABLED: "the strategy is not enabled, or unknown",
+    Reason.STRATEGY_CAPITAL: "the value of the strategy's positions is above its capital",
+    Reason.NO_LIMITS: "a limit that an account needs is not in force for it",
+    Reason.UNKNOWN_ORDER: "an amend or cancel of an order that is not open",
+    Reason.MALFORMED: "a field has a value that no order can have",
+    Reason.RECONCILING: "the account was not yet reconciled with its venue",
+    Reason.EXPIRED: "decided after the request's own end",
+}
+
+
+def says(reason: Reason) -> str:
+    """Why an order is denied, for people."""
+    return BOUNDS[reason].says if reason in BOUNDS else OTHERS_SAY[reason]
+
+
+def reasons_as_markdown() -> str:
+    """The table of reason codes: the bit in `Decision.reasons`, and whose limits there can be."""
+    lines = ["| bit | reason | denied when | limit in | set for |", "|---|---|---|---|---|"]
+    for reason in Reason:
+        unit = scopes = ""
+        if reason in BOUNDS:
+            unit = unit_of(reason).name.lower().removesuffix("_e8").replace("_", " ")
+            allowed = BOUNDS[reason].scopes
+            scopes = "every scope" if allowed == _EVERY else ", ".join(one.name.lower() for one in allowed)
+        lines.append(f"| {int(reason)} | `{reason.name}` | {says(reason)} | {unit} | {scopes} |")
+    return "\n".join(lines)
+
+
 def unit_of(reason: Reason) -> Unit:
     """Unit of value and limit in a denial; NONE where they are names or states."""
     return BOUNDS[reason].unit if reason in BOUNDS else OTHER_UNITS.get(reason, Unit.NONE)

@@ -103,8 +103,9 @@ class Event:
         fields: the columns, widest first so that the row needs no padding.
         caused: rows carry the address of their cause: `cause_row` here, the rest in the frame's header.
         content_when: (column, value): only such rows count for the content hash; None for all.
-        content_changes: of consecutive rows of one instrument that are equal in these columns, only the first counts
-            for the content hash; () counts every row. No text or bytes columns.
+        content_changes: of consecutive rows of one instrument (account and strategy, where there are such columns)
+            that are equal in these columns, only the first counts for the content hash; () counts every row. No text
+            or bytes columns.
     """
 
     name: str

@@ -8,9 +8,9 @@
 3. the bytes of the text and bytes columns, in the same order.
 
 *Content hash*: per instrument, SHA-256 over the content columns alone (2 and 3 of the above), of rows for which
-`content_when` holds; of consecutive rows of an instrument that are equal in `content_changes`, only the first; then
-SHA-256 over the lines `<instrument id> <hex digest>\\n`, by ascending id. Events without an `instrument` column
-count as one instrument, 0.
+`content_when` holds; of consecutive rows of an instrument (and of an account and strategy, where the event has these
+columns) that are equal in `content_changes`, only the first; then SHA-256 over the lines
+`<instrument id> <hex digest>\\n`, by ascending id. Events without an `instrument` column count as one instrument, 0.
 
 *Topic hash*: SHA-256 over the lines `<topic>/<partition>/<writer>/<incarnation> <row hash>\\n`, ascending.
 
@@ -114,8 +114,9 @@ class ContentHash:
         self._packer = _Packer(event, lambda field: field.content, origin=False)
         self._watched = _Packer(event, lambda field: field.name in event.content_changes, origin=False)
         self._keyed = any(field.name == "instrument" for field in event.fields)
+        self._owned = {"account", "strategy"} <= {field.name for field in event.fields}
         self._sha: dict[int, Any] = {}
-        self._last: dict[int, bytes] = {}
+        self._last: dict[tuple[int, ...], bytes] = {}
         self.row_counts: dict[int, int] = {}  # rows that counted, by instrument
 
     def update(self, rows: Rows, heap: Heap = EMPTY_HEAP) -> None:
@@ -155,12 +156,23 @@ class ContentHash:
 
     def _changed(self, instrument: int, rows: Rows) -> Rows:
         """Without rows equal, in what is watched, to the row before, which may be the last of the update before."""
+        if not self._owned:
+            return rows[self._first((instrument,), rows)]
+        keep = np.zeros(len(rows), dtype=np.bool_)
+        owners = rows["account"].astype(np.uint64) << np.uint64(32) | rows["strategy"]
+        for owner in np.unique(owners):
+            of = np.flatnonzero(owners == owner)
+            keep[of] = self._first((instrument, int(owner)), rows[of])
+        return rows[keep]
+
+    def _first(self, key: tuple[int, ...], rows: Rows) -> npt.NDArray[np.bool_]:
+        """Which rows of one key are not equal to the row before."""
         packed = self._watched.pack(rows)
         keep = np.ones(len(rows), dtype=np.bool_)
         keep[1:] = (packed[1:] != packed[:-1]).any(axis=1)
-        keep[0] = packed[0].tobytes() != self._last.get(instrument)
-        self._last[instrument] = packed[-1].tobytes()
-        return rows[keep]
+        keep[0] = packed[0].tobytes() != self._last.get(key)
+        self._last[key] = packed[-1].tobytes()
+        return keep
 
     def hexdigest(self) -> str:
         """Of all rows so far; more may follow."""

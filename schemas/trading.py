@@ -20,6 +20,7 @@ from schemas.events import Side, Trust
 ORDER_ROW_BITS, ORDER_WRITER_BITS, ORDER_INCARNATION_BITS = 32, 15, 16
 _BASE36 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 CLIENT_ID_LENGTH = 14  # `S` and 13 digits of base 36: 63 bits; venues take at least 20
+NOT_SAID = -(1 << 63)  # an amount that the venue did not say; no amount of money is this large
 
 
 def order_id_of(incarnation: int, writer: int, row: int) -> int:
@@ -227,7 +228,41 @@ class LedgerAccount(enum.IntEnum):
     FEES = 2  # expense
     FUNDING = 3  # expense or income
     EQUITY = 4  # what was there before, and transfers
-    ADJUSTMENT = 5  # differences found by reconciliation, with a stated resolution
+    ADJUSTMENT = 5  # differences found: by reconciliation, or in a profit that the venue booked
+    CLEARING = 6  # what the venue has realised and no strategy yet, or the other way about; roundings of the venue
+    EXCHANGE = 7  # spot: the other half of what was exchanged, held assets at cost
+
+
+class DifferenceKind(enum.IntEnum):
+    """Of what we and the venue have different ideas."""
+
+    ORDER = 0
+    POSITION = 1
+    BALANCE = 2
+    FILL = 3  # of an order that is none of ours
+
+
+class Resolution(enum.IntEnum):
+    """What is done about a difference."""
+
+    HALTED = 0  # the gateway kills the account (`kill_id`); a person looks at it and resumes
+    ACCEPTED = 1  # a person has resumed: it stands as it is
+    ADOPTED = 2  # the rule of orders follows it from here on
+    FOREIGN = 3  # somebody else's: left alone
+    VENUE = 4  # the venue's word is taken; ours follows it
+
+
+class KillOutcome(enum.IntEnum):
+    """How far a kill is."""
+
+    RECEIVED = 0  # no new order goes from here on
+    CANCELLED = 1  # the venue has no open order of what was killed
+    FLAT = 2  # cancelled, every attempt settled or past its validity, and no position
+    PARTLY = 3  # a strategy's position, closed as far as the account's net position allows
+    FAILED = 4  # not done so far: tried again while the kill is in force
+
+
+_BOOKED = "realised profit as the venue booked it, in the settlement asset; -2^63 when it did not say"
 
 
 def _event_time() -> Field:
@@ -380,6 +415,7 @@ VENUE_REPORT = Event(
         Field("quantity_e8", "i64", "FILL: quantity of this fill; AMENDED, STATUS: total", content=True),
         Field("filled_e8", "i64", "cumulative filled quantity, where the venue says it; else -1", content=True),
         Field("fee_e8", "i64", "FILL: fee paid × 10^8 in `fee_asset`; below 0: a rebate", content=True),
+        Field("realised_e8", "i64", f"FILL: {_BOOKED}", content=True),
         Field("text", "text", "the venue's words; for foreign orders their client id"),
         _cause(),
         *_who(),
@@ -444,6 +480,7 @@ FILL = Event(
         Field("maker", "u8", "1 when it rested in the book", content=True),
         Field("reserved_a", "u16", "zero"),
         Field("reserved_b", "u32", "zero"),
+        Field("realised_e8", "i64", _BOOKED, content=True),
     ),
 )
 
@@ -471,6 +508,7 @@ POSITION = Event(
         *_who(),
         Field("lots", "u32", "open first-in first-out lots", content=True),
     ),
+    content_changes=("quantity_e8", "cost_e8", "realised_e8", "fees_e8", "funding_e8"),  # not marks: our clock's
 )
 
 POSTING = Event(
@@ -503,7 +541,7 @@ BALANCE = Event(
         _event_time(),
         _recv_time(),
         Field("amount_e8", "i64", "the ledger's cash", content=True),
-        Field("venue_e8", "i64", "what the venue last said"),
+        Field("venue_e8", "i64", "what the venue last said; -2^63 when it never did"),
         _cause(),
         Field("account", "u32", "account id", content=True),
         Field("asset", "u32", "asset id", content=True),
@@ -519,7 +557,7 @@ ACCOUNT_UPDATE = Event(
         _event_time(),
         _recv_time(),
         Field("amount_e8", "i64", "what moved, above 0 towards us", content=True),
-        Field("balance_e8", "i64", "wallet balance after, where the venue says it", content=True),
+        Field("balance_e8", "i64", "wallet balance after; -2^63 when the venue did not say", content=True),
         Field("venue_id", "i64", "the venue's id of the movement; 0 without", content=True),
         _cause(),
         *_who(),
@@ -594,6 +632,52 @@ STRATEGY = Event(
     caused=False,
 )
 
+DIFFERENCE = Event(
+    "Difference",
+    30,
+    1,
+    "At a reconciliation we and the venue differed, after everything that was under way had arrived.",
+    (
+        Field("ts_recv_ns", "i64", "when it was found, ns"),
+        Field("ours_e8", "i64", "our quantity or amount × 10^8; 0 for an order that we do not know as open"),
+        Field("venue_e8", "i64", "the venue's; 0 for an order that it does not have open"),
+        Field("order_id", "i64", "ORDER, FILL: ours; below 0: the venue's id of somebody else's; else 0"),
+        Field("kill_id", "i64", "HALTED, ACCEPTED: the kill that it is, for `shriven resume`; else 0"),
+        Field("text", "text", "what it is, for people"),
+        Field("account", "u32", "account id"),
+        Field("instrument", "u32", "ORDER, POSITION, FILL: instrument id; else 0"),
+        Field("asset", "u32", "BALANCE: asset id; else 0"),
+        Field("kind", "enum", "of what", DifferenceKind),
+        Field("resolution", "enum", "what is done about it", Resolution),
+        Field("material", "u8", "1: nothing new is sent until somebody resumes"),
+        Field("reserved", "u8", "zero"),
+    ),
+    caused=False,
+)
+
+ACKNOWLEDGEMENT = Event(
+    "Acknowledgement",
+    31,
+    1,
+    "What became of a kill at one account: a row for each step, and again after every start under a kill in force.",
+    (
+        Field("ts_recv_ns", "i64", "when it was said, ns"),
+        Field("kill_id", "i64", "which kill"),
+        Field("received_ns", "i64", "from when it was pressed until it was taken"),
+        Field("cancelled_ns", "i64", "from when it was taken until no order was open; 0 before"),
+        Field("flat_ns", "i64", "from when it was taken until flat; 0 before, or when that was not asked for"),
+        Field("who", "text", "the process that says so"),
+        Field("text", "text", "for people: what is missing, or why it failed"),
+        Field("account", "u32", "account id"),
+        Field("orders", "u32", "open orders at the first look"),
+        Field("positions", "u32", "positions that were closed"),
+        Field("outcome", "enum", "how far it is", KillOutcome),
+        Field("reserved_a", "u8", "zero"),
+        Field("reserved_b", "u16", "zero"),
+    ),
+    caused=False,
+)
+
 TRADING_EVENTS: tuple[Event, ...] = (
     ORDER_REQUEST,
     DECISION,
@@ -609,4 +693,6 @@ TRADING_EVENTS: tuple[Event, ...] = (
     LIMIT,
     SWITCH,
     STRATEGY,
+    DIFFERENCE,
+    ACKNOWLEDGEMENT,
 )

@@ -215,6 +215,8 @@ TOPICS: tuple[Topic, ...] = (
     _trade(28, "ref.limit.v1", t.LIMIT, "service", ("scope", "subject", "reason"), "limits in force"),
     _trade(29, "ref.strategy.v1", t.STRATEGY, "service", ("strategy",), "strategies in force"),
     _trade(30, "ctl.switch.v1", t.SWITCH, "service", ("scope", "subject", "kill_id"), "kills and resumes"),
+    _trade(31, "acct.difference.v1", t.DIFFERENCE, "service", (), "where we and a venue differed, and what was done"),
+    _trade(32, "ctl.acknowledgement.v1", t.ACKNOWLEDGEMENT, "service", (), "what became of each kill, with times"),
 )
 TOPIC_BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
 TOPIC_BY_NUMBER: dict[int, Topic] = {topic.number: topic for topic in TOPICS}

@@ -51,7 +51,15 @@ from schemas.errors import InputInvalid
 from schemas.events import RAW_FRAME, DeadReason, FrameKind, Side
 from schemas.instruments import Venue, instrument_id, instrument_name
 from schemas.money import parse_e8
-from schemas.trading import ACCOUNT_UPDATE, VENUE_REPORT, AccountEvent, OrderState, ReportKind, order_id_from
+from schemas.trading import (
+    ACCOUNT_UPDATE,
+    NOT_SAID,
+    VENUE_REPORT,
+    AccountEvent,
+    OrderState,
+    ReportKind,
+    order_id_from,
+)
 
 PRIVATE_CONNECTION = 48  # REST of the gateway; the user stream has the next number; below are market data
 STREAM_CONNECTION = PRIVATE_CONNECTION + 1
@@ -298,6 +306,11 @@ def _e8(text: object, least: int | None = None) -> int:
     if least is not None and value < least:
         raise InputInvalid(f"{text} is below what it can be.")
     return value
+
+
+def _booked(text: object) -> int:
+    """Realised profit of a fill; NOT_SAID where the venue leaves it out."""
+    return NOT_SAID if text is None else _e8(text)
 
 
 def _text(value: object) -> str:
@@ -696,6 +709,7 @@ class _Run:
                 "price_e8": _e8(trade["price"], 1), "quantity_e8": _e8(trade["qty"], 1), "filled_e8": ABSENT_FILLED,
                 "fee_e8": _e8(trade["commission"]), "fee_asset": instrument_id(_text(trade["commissionAsset"])),
                 "maker": int(_flag(trade["maker"])), "ts_event_ns": _ns(trade["time"]),
+                "realised_e8": _booked(trade.get("realizedPnl")),
             }
         )  # fmt: skip
 
@@ -737,6 +751,7 @@ class _Run:
             row |= {
                 "trade_id": trade_id, "price_e8": _e8(order["L"], 1), "quantity_e8": _e8(order["l"], 1), "fee_e8": fee,
                 "fee_asset": instrument_id(_text(asset)) if asset is not None else 0, "maker": int(_flag(order["m"])),
+                "realised_e8": _booked(order.get("rp")),
             }  # fmt: skip
             found.trades.append((instrument, trade_id))
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from schemas.declare import Event, Field, Heap, Rows
 from schemas.money import format_e8
+from schemas.trading import NOT_SAID
 
 
 def text(rows: Rows, heap: Heap, column: str, index: int) -> str:
@@ -18,7 +19,7 @@ def row_columns(event: Event) -> tuple[str, ...]:
 
 
 def row_values(event: Event, rows: Rows, heap: Heap, index: int) -> tuple[object, ...]:
-    """One row, in the order of `row_columns`; every value is one that JSON knows."""
+    """One row, in the order of `row_columns`; every value is one that JSON knows. None: the venue did not say."""
     return tuple(_value(field, rows, heap, index) for field in _fields(event))
 
 
@@ -38,6 +39,8 @@ def _value(field: Field, rows: Rows, heap: Heap, index: int) -> object:
     if field.heap:
         return text(rows, heap, field.name, index)
     value = rows[field.name][index].tolist()
+    if _is_money(field) and value == NOT_SAID:
+        return None
     if _is_money(field):
         return [format_e8(one) for one in value] if field.count else format_e8(value)
     if field.kind == "enum":

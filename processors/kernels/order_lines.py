@@ -65,9 +65,9 @@ USED, FREE, OPEN, ENDED_IN, ENDED_OUT, SEEN, BOUND_NS, MARKS = range(8)  # BOUND
 (
     L_EVENT_NS, L_RECV_NS, L_CAUSE, L_ORDER, L_INSTRUMENT, L_ACCOUNT, L_STRATEGY, L_SIDE, L_PRICE, L_QUANTITY,
     L_VENUE_ID, L_TRADE, L_FILLED, L_FEE, L_FEE_ASSET, L_CODE, L_REPORT, L_STATE, L_MAKER, L_NOTIONAL,
-    L_TAG, L_STOP_PRICE, L_EXPIRES_NS, L_VALID_NS, L_REASONS, L_KIND, L_TIME_IN_FORCE, L_FLAGS, L_ACTION,
+    L_TAG, L_STOP_PRICE, L_EXPIRES_NS, L_VALID_NS, L_REASONS, L_KIND, L_TIME_IN_FORCE, L_FLAGS, L_ACTION, L_REALISED,
     LINE,
-) = range(30)  # fmt: skip
+) = range(31)  # fmt: skip
 
 # Faults: columns of `dead` are row index, reason, fault.
 (
@@ -131,6 +131,7 @@ def read_report(rows, i, cause, line):  # type: ignore[no-untyped-def]
     line[L_TRADE], line[L_FEE], line[L_FEE_ASSET] = row["trade_id"], row["fee_e8"], np.int64(row["fee_asset"])
     line[L_CODE], line[L_REPORT] = np.int64(row["code"]), np.int64(row["report"])
     line[L_STATE], line[L_MAKER] = np.int64(row["state"]), np.int64(row["maker"])
+    line[L_REALISED] = row["realised_e8"]
 
 
 @part

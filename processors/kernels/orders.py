@@ -331,6 +331,7 @@ def _write_fill(orders, k, line, rows, at):  # type: ignore[no-untyped-def]
     row["strategy"], row["fee_asset"] = orders[k, o.STRATEGY], line[o.L_FEE_ASSET]
     row["side"], row["maker"] = line[o.L_SIDE], line[o.L_MAKER]
     row["reserved_a"], row["reserved_b"] = 0, 0
+    row["realised_e8"] = line[o.L_REALISED]
 
 
 @part

@@ -19,8 +19,9 @@ import pytest
 
 from infra.sessions.readback import frames, keys_of
 from schemas.declare import Rows
+from schemas.errors import VenueRejected
 from schemas.events import Trust
-from schemas.trading import RequestAction
+from schemas.trading import LedgerAccount, RequestAction
 from streams.topics import topic
 from tests.cli import shriven
 from tests.recordings import ROOT
@@ -87,8 +88,15 @@ def test_the_ledger_sums_to_zero_and_agrees_with_the_venue(traded: Traded) -> No
     for row in traded.rows("acct.posting.v1"):
         sums[int(row["entry"]), int(row["asset"])] += int(row["amount_e8"])
     assert set(sums.values()) == {0}
-    last = traded.rows("acct.balance.v1")[-1]
-    assert last["amount_e8"] == last["venue_e8"]
+    agree(traded)
+
+
+def agree(traded: Traded) -> None:
+    """Cash ends as the venue's wallet, was every wallet that the venue ever told, and nothing was found to differ."""
+    balances, postings = traded.rows("acct.balance.v1"), traded.rows("acct.posting.v1")
+    assert balances[-1]["amount_e8"] == balances[-1]["venue_e8"]
+    assert set(balances["venue_e8"].tolist()) <= set(balances["amount_e8"].tolist())
+    assert LedgerAccount.ADJUSTMENT not in postings["ledger"]
 
 
 def test_positions_are_the_sum_of_the_fills(traded: Traded) -> None:
@@ -124,12 +132,13 @@ def test_kill_with_flatten_leaves_no_order_and_no_position(tmp_path: Path) -> No
     killed = shriven("kill", "all", "--why", "a test", "--flatten", "--json", data=tmp_path).json()
     assert re.fullmatch(r"cancelled after \d+ ms, flat after \d+ ms", killed["gateway"])
     refused = shriven("order", "new", "binance_usdm:BTCUSDT", "buy", "0.01", data=tmp_path)
-    assert refused.code == 0, "asking is free; risk decides"
+    assert (refused.code, "KILL_GLOBAL" in refused.err) == (VenueRejected.exit_code, True)
     summary = json.loads(process.communicate(timeout=300)[0])
     held: defaultdict[str, Decimal] = defaultdict(Decimal)
     for row in shriven("positions", "--json", data=tmp_path).json():
         held[row["instrument"]] += Decimal(row["quantity"])
     assert set(held.values()) == {Decimal(0)}
     assert shriven("orders", "--json", data=tmp_path).json() == []
+    agree(Traded(summary, tmp_path, tmp_path / "sessions" / summary["session"] / "log"))
     again = shriven("replay", summary["session"], "--json", data=tmp_path).json()
     assert again["equal"] is True

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from processors.positions import ACCOUNT_INPUT, FILL_INPUT, INSTRUMENT_INPUT, QUOTE_INPUT, Positions
 from schemas.events import InstrumentKind, Trust
 from schemas.instruments import instrument_id as asset
-from schemas.trading import AccountEvent
+from schemas.trading import NOT_SAID, AccountEvent
 from tests.laws.inputs import Given, joined
 from tests.laws.stream import Stream
 
@@ -27,6 +27,8 @@ _steps_ns = st.sampled_from([0, 1, 40_000_000, 300_000_000, 999_999_999, 1_000_0
 _quantities = st.one_of(st.integers(1, 9), st.integers(1, 5 * ONE), st.sampled_from([ONE, 2 * ONE, 3 * ONE]))
 _prices = st.one_of(st.integers(99 * ONE, 101 * ONE), st.sampled_from([1, 7, 100 * ONE, 60_000 * ONE]))
 _amounts = st.integers(-50 * ONE, 50 * ONE)
+_said = st.one_of(st.just(NOT_SAID), st.integers(-9, 9))
+_booked = st.one_of(st.just(NOT_SAID), st.just(0), st.integers(-3, 3), _amounts)
 
 
 def instrument(number: int, time_ns: int = START_NS) -> Given:
@@ -56,7 +58,7 @@ def some(draw: st.DrawFn, number: int, time_ns: int, trade_id: int) -> Given:
         what = draw(st.sampled_from(list(AccountEvent)))
         values = common | {
             "account": number, "what": int(what), "amount_e8": draw(_amounts), "venue_id": draw(st.integers(0, 4)),
-            "asset": asset(draw(st.sampled_from([USDT, USDT, BNB]))), "balance_e8": draw(st.integers(-1, 9)),
+            "asset": asset(draw(st.sampled_from([USDT, USDT, BNB]))), "balance_e8": draw(_said),
             "strategy": draw(st.sampled_from([0, 0, 0, *STRATEGIES])),
         }  # fmt: skip
         return Given(ACCOUNT_INPUT, values, number)
@@ -65,6 +67,7 @@ def some(draw: st.DrawFn, number: int, time_ns: int, trade_id: int) -> Given:
         "price_e8": draw(_prices), "quantity_e8": draw(_quantities),
         "trade_id": draw(st.sampled_from([trade_id] * 9 + [max(trade_id - 1, 1)])),
         "fee_e8": draw(st.integers(-3, ONE)), "fee_asset": asset(draw(st.sampled_from([USDT, USDT, BTC, BNB]))),
+        "realised_e8": draw(_booked),
     }  # fmt: skip
     return Given(FILL_INPUT, values, number)
 

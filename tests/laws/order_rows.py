@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from processors.orders import DECISION_INPUT, REPORT_INPUT
-from schemas.trading import DECISION, VENUE_REPORT, OrderState, ReportKind
+from schemas.trading import DECISION, NOT_SAID, VENUE_REPORT, OrderState, ReportKind
 from tests.laws.inputs import Given, joined
 from tests.laws.stream import Stream
 
@@ -54,7 +54,8 @@ def _report(draw: st.DrawFn, now_ns: int) -> Given:
         "price_e8": draw(st.integers(1, 3)) * ONE, "quantity_e8": draw(st.integers(1, 6)) * ONE,
         "trade_id": 100 * instrument + draw(st.integers(1, 12)),
         "filled_e8": draw(st.sampled_from([-1, -1, 0, ONE, 3 * ONE, 6 * ONE])),
-        "state": state, "fee_e8": 3, "fee_asset": 9, "code": draw(st.sampled_from([0, -2011])), "text": "said",
+        "state": state, "fee_e8": 3, "fee_asset": 9, "realised_e8": draw(st.sampled_from([NOT_SAID, -1, 5])),
+        "code": draw(st.sampled_from([0, -2011])), "text": "said",
     }  # fmt: skip
     if kind == ReportKind.STATUS:
         values["filled_e8"] = draw(st.integers(state in (OrderState.PARTIALLY_FILLED, OrderState.FILLED), 6)) * ONE

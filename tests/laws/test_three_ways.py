@@ -12,7 +12,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize(("variable", "mode"), [("NUMBA_BOUNDSCHECK", "checked"), ("NUMBA_DISABLE_JIT", "plain")])
+@pytest.mark.parametrize(
+    ("variable", "mode"),
+    [pytest.param("NUMBA_BOUNDSCHECK", "checked", marks=pytest.mark.slow), ("NUMBA_DISABLE_JIT", "plain")],
+)
 @pytest.mark.timeout(900)
 def test_rules_equal_their_twins_with_kernels_compiled_another_way(
     variable: str, mode: str, request: pytest.FixtureRequest

@@ -50,7 +50,7 @@ def row_hash(event: Event, batches: list[tuple[Origin, Rows, Heap]]) -> str:
 
 def content_hash(event: Event, batches: list[tuple[Rows, Heap]]) -> str:
     kept: dict[int, list[bytes]] = {}
-    last: dict[int, bytes] = {}
+    last: dict[tuple[int, ...], bytes] = {}
     for rows, heap in batches:
         for row in rows:
             if event.content_when and row[event.content_when[0]] != event.content_when[1]:
@@ -58,9 +58,11 @@ def content_hash(event: Event, batches: list[tuple[Rows, Heap]]) -> str:
             instrument = int(row["instrument"]) if "instrument" in (rows.dtype.names or ()) else 0
             content = row_bytes(event, row, heap, lambda field: field.content)
             watched = row_bytes(event, row, heap, lambda field: field.name in event.content_changes)
-            if event.content_changes and last.get(instrument) == watched:
+            owners = [int(row[name]) for name in ("account", "strategy") if name in (rows.dtype.names or ())]
+            key = (instrument, *(owners if len(owners) == 2 else []))
+            if event.content_changes and last.get(key) == watched:
                 continue
-            last[instrument] = watched
+            last[key] = watched
             kept.setdefault(instrument, []).append(content)
     lines = [f"{key} {hashlib.sha256(b''.join(kept[key])).hexdigest()}\n" for key in sorted(kept)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

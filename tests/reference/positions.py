@@ -65,6 +65,8 @@ class PlainBooks:
 
     lots_max: int
     positions: dict[tuple[int, int, int], PlainPosition] = field(default_factory=lambda: defaultdict(PlainPosition))
+    nets: dict[tuple[int, int], PlainPosition] = field(default_factory=lambda: defaultdict(PlainPosition))
+    since_flat: dict[tuple[int, int], Fraction] = field(default_factory=lambda: defaultdict(Fraction))
     ledger: dict[tuple[int, int, LedgerAccount], int] = field(default_factory=lambda: defaultdict(int))
 
     def post(self, account: int, asset: int, against: LedgerAccount, amount: int) -> None:
@@ -72,15 +74,43 @@ class PlainBooks:
         self.ledger[account, asset, against] -= amount
 
     def fill(
-        self, key: tuple[int, int, int], signed_quantity: int, price: int, multiplier: int, settle: int
+        self,
+        key: tuple[int, int, int],
+        signed_quantity: int,
+        price: int,
+        multiplier: int,
+        settle: int,
+        booked: int | None = None,
     ) -> PlainPosition:
-        position = self.positions[key]
+        """Booked: the venue's own word on what the account has realised."""
+        position, account, where = self.positions[key], key[0], (key[0], key[2])
         worth = round(Fraction(price * signed_quantity * multiplier, ONE * ONE))
         before = position.realised
         position.fill(signed_quantity, worth)
         position.fill_lots(signed_quantity, worth, self.lots_max)
-        self.post(key[0], settle, LedgerAccount.REALISED, position.realised - before)
+        found, profit = self._net_profit(where, signed_quantity, worth, multiplier, booked)
+        own = position.realised - before
+        self.post(account, settle, LedgerAccount.REALISED, own)
+        self.post(account, settle, LedgerAccount.CLEARING, profit - own)
+        self.post(account, settle, LedgerAccount.ADJUSTMENT, found)
         return position
+
+    def _net_profit(
+        self, where: tuple[int, int], signed_quantity: int, worth: int, multiplier: int, booked: int | None
+    ) -> tuple[int, int]:
+        """What the venue booked, as (what nothing explains, the rest)."""
+        net = self.nets[where]
+        was, realised = net.quantity, net.realised
+        net.fill(signed_quantity, worth)
+        profit = net.realised - realised
+        may_round = 4 + round(Fraction(abs(signed_quantity) * multiplier, ONE * ONE))
+        self.since_flat[where] = may_round + (self.since_flat[where] if was else Fraction(0))
+        within = booked is None or abs(booked - profit) <= self.since_flat[where]
+        if was * net.quantity <= 0:
+            self.since_flat[where] = Fraction(may_round)
+        if booked is None:
+            return 0, profit
+        return (0, booked) if within else (booked - profit, profit)
 
     def fee(self, key: tuple[int, int, int], fee: int, asset: int, settle: int) -> None:
         self.positions[key].fees += fee if asset == settle else 0

@@ -5,17 +5,20 @@ from __future__ import annotations
 import pytest
 
 from processors.api import State
-from processors.ledger import Ledger, Line, balance_e8, exchanged, moved
+from processors.ledger import Ledger, Line, balance_e8, exchanged, moved, settled
 from processors.refused import Refused
 from schemas.events import DeadReason
 from schemas.money import I64_MAX
 from schemas.trading import AccountEvent, LedgerAccount
 
-CASH, REALISED, FEES, EQUITY = (
+CASH, REALISED, FEES, EQUITY, CLEARING, EXCHANGE, ADJUSTMENT = (
     LedgerAccount.CASH,
     LedgerAccount.REALISED,
     LedgerAccount.FEES,
     LedgerAccount.EQUITY,
+    LedgerAccount.CLEARING,
+    LedgerAccount.EXCHANGE,
+    LedgerAccount.ADJUSTMENT,
 )
 USDT, BTC = 3, 4
 
@@ -60,7 +63,34 @@ def test_spot_purchase_and_sale_exchange_two_assets() -> None:
     put(made, state, 1, exchanged(BTC, USDT, -1, -130, -100))
     assert {asset: balance_e8(state, 1, asset, CASH) for asset in (BTC, USDT)} == {BTC: 1, USDT: -70}
     assert balance_e8(state, 1, USDT, REALISED) == -30
-    assert {asset: balance_e8(state, 1, asset, EQUITY) for asset in (BTC, USDT)} == {BTC: -1, USDT: 100}
+    assert {asset: balance_e8(state, 1, asset, EXCHANGE) for asset in (BTC, USDT)} == {BTC: -1, USDT: 100}
+    assert balance_e8(state, 1, USDT, EQUITY) == 0
+
+
+@pytest.mark.parametrize(
+    ("booked", "own", "adjustment", "lines"),
+    [
+        (30, 30, 0, [(CASH, 30), (REALISED, -30)]),
+        (-31, -30, 0, [(CASH, -31), (REALISED, 30), (CLEARING, 1)]),
+        (30, 0, 0, [(CASH, 30), (CLEARING, -30)]),
+        (0, 30, 0, [(REALISED, -30), (CLEARING, 30)]),
+        (37, 30, 7, [(CASH, 37), (REALISED, -30), (ADJUSTMENT, -7)]),
+        (37, 0, 7, [(CASH, 37), (CLEARING, -30), (ADJUSTMENT, -7)]),
+        (0, 0, 0, []),
+    ],
+)
+def test_cash_moves_by_what_the_venue_booked_and_profit_by_the_own_position(
+    booked: int, own: int, adjustment: int, lines: list[tuple[LedgerAccount, int]]
+) -> None:
+    assert settled(USDT, booked, own, adjustment) == [Line(USDT, *line) for line in lines]
+    assert sum(amount for _, amount in lines) == 0
+
+
+def test_line_that_no_row_can_hold_is_refused_though_the_balance_could() -> None:
+    made, state = ledger()
+    put(made, state, 1, [Line(USDT, CASH, -I64_MAX), Line(USDT, EQUITY, I64_MAX)])
+    with pytest.raises(Refused, match=r"CASH would stand at 0\.00000001 after 92233720368\.54775808"):
+        made.draft(state, 1, [Line(USDT, CASH, I64_MAX + 1)])
 
 
 def test_balance_that_leaves_its_range_is_refused_whole() -> None:

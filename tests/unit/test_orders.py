@@ -11,6 +11,7 @@ from schemas.errors import ConfigInvalid
 from schemas.events import DeadReason
 from schemas.trading import (
     DECISION,
+    NOT_SAID,
     VENUE_REPORT,
     Alarm,
     CommandKind,
@@ -72,12 +73,14 @@ def test_order_of_every_kind_is_sent_as_it_was_decided(kind: OrderKind, time: Ti
 
 def test_resting_order_goes_from_sent_to_filled_and_every_fill_comes_out_once() -> None:
     desk = Desk().decide().say(R.SENT, R.ACKNOWLEDGED)
-    desk.hear(fill(1, 4, filled_e8=4 * ONE, fee_e8=-7, fee_asset=3, maker=1), fill(2, 6, filled_e8=10 * ONE))
+    first = fill(1, 4, filled_e8=4 * ONE, fee_e8=-7, fee_asset=3, maker=1, realised_e8=-1)
+    desk.hear(first, fill(2, 6, filled_e8=10 * ONE, realised_e8=NOT_SAID))
     assert desk.states == [S.NEW, S.PENDING_SUBMIT, S.OPEN, S.PARTIALLY_FILLED, S.FILLED]
     assert desk.fills[["trade_id", "quantity_e8", "fee_e8", "fee_asset", "maker"]].tolist() == [
         (1, 4 * ONE, -7, 3, 1), (2, 6 * ONE, 0, 0, 0),
     ]  # fmt: skip
     assert desk.fills["venue_order_id"].tolist() == [5001, 5001]
+    assert desk.fills["realised_e8"].tolist() == [-1, NOT_SAID]
     assert desk.orders["filled_notional_e8"].tolist()[-2:] == [400 * ONE, 1000 * ONE]
     assert desk.commands == [C.SUBMIT]
     assert set(desk.alarms) == {A.NONE}
@@ -452,6 +455,16 @@ def test_foreign_order_is_adopted_under_the_venues_id_below_zero() -> None:
     assert desk.orders[["state", "quantity_e8", "filled_e8", "side"]].tolist()[-1] == (
         S.PARTIALLY_FILLED, 10 * ONE, 2 * ONE, 1,
     )  # fmt: skip
+
+
+def test_foreign_fill_is_strategy_zeros_and_has_all_that_a_position_needs() -> None:
+    """As the venue tells it: no strategy, no id of ours."""
+    told = fill(9, 2, 0, venue_order_id=44, strategy=0, side=1, fee_e8=5, fee_asset=3, realised_e8=-7)
+    desk = Desk().hear(told, told)
+    names = ["order_id", "trade_id", "instrument", "account", "strategy", "side", "price_e8", "fee_e8", "realised_e8"]
+    assert desk.fills[names].tolist() == [(-44, 9, INSTRUMENT, ACCOUNT, 0, 1, 100 * ONE, 5, -7)]
+    assert desk.letters == []
+    assert desk.alarms[0] == A.ADOPTED
 
 
 def test_adopted_order_can_be_cancelled() -> None:

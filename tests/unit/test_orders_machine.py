@@ -18,7 +18,7 @@ from tests.unit.order_rows import ACCOUNT, INSTRUMENT, ONE, SECOND_NS, STRATEGY,
 WHO = {"instrument": INSTRUMENT, "account": ACCOUNT, "strategy": STRATEGY}
 ROUNDS_MAX = 60
 ORDERS_MAX = 4
-SEEDS, STEPS = 150, 120
+SEEDS, STEPS = 80, 120
 ENDS = (OrderState.FILLED, OrderState.CANCELLED, OrderState.EXPIRED)
 pick = st.integers(0, 1 << 16)
 fates = st.sampled_from(["fine", "fine", "fine", "unanswered", "lost", "refused"])
@@ -194,12 +194,12 @@ class Trading(RuleBasedStateMachine):
                 )
                 assert not truth.is_open or (ours.quantity_e8, ours.price_e8) == (truth.quantity, truth.price)
                 fills = self.desk.fills[self.desk.fills["order_id"] == one]
-                counted = {row["trade_id"]: (row["price_e8"], row["quantity_e8"]) for row in fills}
-                assert counted == {t.trade_id: (t.price, t.quantity) for t in truth.trades}
+                counted = {row["trade_id"]: (row["price_e8"], row["quantity_e8"], row["realised_e8"]) for row in fills}
+                assert counted == {t.trade_id: (t.price, t.quantity, t.realised) for t in truth.trades}
 
 
 Trading.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=60, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestTrading = Trading.TestCase
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.api import NEVER_NS, Batch, Outputs, State
-from processors.ledger import NOT_SAID, balance_e8
+from processors.ledger import balance_e8
 from processors.positions import (
     ACCOUNT_INPUT,
     BALANCE_OUTPUT,
@@ -30,7 +30,7 @@ from schemas.declare import Rows
 from schemas.errors import ConfigInvalid
 from schemas.events import DeadReason, Side, Trust
 from schemas.instruments import instrument_id
-from schemas.trading import AccountEvent, LedgerAccount
+from schemas.trading import NOT_SAID, AccountEvent, LedgerAccount
 from tests.laws.inputs import Given, filled
 from tests.laws.ledger_rows import DELIVERY, PERPETUAL, SPOT, START_NS, givens, instrument
 from tests.reference.positions import PlainBooks, zero_sum
@@ -71,7 +71,7 @@ class Books:
         values: dict[str, int | str] = {
             "account": ACCOUNT, "strategy": STRATEGY, "instrument": PERPETUAL, "side": side,
             "quantity_e8": round(quantity * ONE), "price_e8": round(price * ONE), "trade_id": self.trade_id,
-            "ts_event_ns": self.now_ns, "ts_recv_ns": self.now_ns,
+            "ts_event_ns": self.now_ns, "ts_recv_ns": self.now_ns, "realised_e8": NOT_SAID,
         }  # fmt: skip
         return rows(self.give(Given(FILL_INPUT, values | others, 0)), POSITION_OUTPUT)
 
@@ -310,7 +310,8 @@ def test_spot_trade_moves_both_assets() -> None:
     books.fill(SELL, 1, 130, instrument=SPOT)
     assert (books.cash(BTC), books.cash(USDT)) == (ONE - ONE // 100, -70 * ONE)
     assert balance_e8(books.state, ACCOUNT, USDT, LedgerAccount.REALISED) == -30 * ONE
-    assert balance_e8(books.state, ACCOUNT, USDT, LedgerAccount.EQUITY) == 100 * ONE  # what is held, at cost
+    assert balance_e8(books.state, ACCOUNT, USDT, LedgerAccount.EXCHANGE) == 100 * ONE  # what is held, at cost
+    assert balance_e8(books.state, ACCOUNT, USDT, LedgerAccount.EQUITY) == 0
 
 
 def test_funding_reaches_the_position_and_the_ledger() -> None:
@@ -467,7 +468,8 @@ def play(plain: PlainBooks, one: Given) -> None:
     if one.input == FILL_INPUT:
         sign = 1 if values["side"] == BUY else -1
         multiplier = {PERPETUAL: ONE, DELIVERY: 3 * ONE // 10}[key[2]]
-        plain.fill(key, sign * values["quantity_e8"], values["price_e8"], multiplier, USDT)
+        booked = None if values["realised_e8"] == NOT_SAID else values["realised_e8"]
+        plain.fill(key, sign * values["quantity_e8"], values["price_e8"], multiplier, USDT, booked)
         plain.fee(key, values["fee_e8"], values["fee_asset"], USDT)
     elif one.input == ACCOUNT_INPUT:
         amount, asset = values["amount_e8"], values["asset"]
@@ -511,14 +513,13 @@ def test_positions_and_ledger_equal_the_plain_reference(session: list[Given]) ->
         cash = balance_e8(books.state, account, asset, CASH)
         parts = {kind: balance_e8(books.state, account, asset, kind) for kind in LedgerAccount}
         assert sum(parts.values()) == 0
-        # opening, transfers and adjustments + realised − fees + funding
+        # opening, transfers and adjustments; profit as the venue booked it; fees; funding
+        assert cash == amount + plain.ledger[account, asset, CASH]
+        for kind in (LedgerAccount.REALISED, LedgerAccount.FEES, LedgerAccount.FUNDING, LedgerAccount.CLEARING):
+            assert parts[kind] == plain.ledger[account, asset, kind]
         realised, fees, funding = (
             -parts[LedgerAccount.REALISED], parts[LedgerAccount.FEES], -parts[LedgerAccount.FUNDING]
         )  # fmt: skip
-        assert cash == amount + realised - fees + funding
-        assert realised == -plain.ledger[account, asset, LedgerAccount.REALISED]
-        assert fees == plain.ledger[account, asset, LedgerAccount.FEES]
-        assert funding == -plain.ledger[account, asset, LedgerAccount.FUNDING]
         if asset == USDT:
             its = [position for key, position in plain.positions.items() if key[0] == account]
             assert realised == sum(position.realised for position in its)

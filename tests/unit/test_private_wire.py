@@ -19,7 +19,7 @@ from connectors.capabilities import EVERY_EPOCH
 from processors.api import Batch, Outputs, State
 from schemas.events import DEAD_LETTER, RAW_FRAME, DeadReason, FrameKind, Side
 from schemas.instruments import Venue, instrument_id
-from schemas.trading import AccountEvent, OrderState, ReportKind, client_id_of
+from schemas.trading import NOT_SAID, AccountEvent, OrderState, ReportKind, client_id_of
 from tests.laws.stream import answer_of
 
 E8 = 10**8
@@ -288,6 +288,7 @@ def user_trade(**changed: object) -> Row:
     return {
         "symbol": "BTCUSDT", "id": 9001, "orderId": 555, "side": "SELL", "price": "61800.12345678", "qty": "0.4",
         "commission": "-0.00012345", "commissionAsset": "USDT", "maker": True, "time": T + 9,
+        "realizedPnl": "-0.00000001",
     } | changed  # fmt: skip
 
 
@@ -298,7 +299,7 @@ def test_own_trades_are_fills_once_their_order_is_known_and_never_twice() -> Non
     assert told.answer("GET", trades, path=path, what="BTCUSDT") == []
     told.answer("GET", order(status="FILLED"), what="#555")
     fill = {"report": K.FILL, "filled_e8": -1, "price_e8": 6180012345678, "quantity_e8": 4 * E8 // 10} | KNOWN
-    fill |= {"fee_asset": USDT, "ts_event_ns": ns(T + 9)}
+    fill |= {"fee_asset": USDT, "ts_event_ns": ns(T + 9), "realised_e8": -1}
     assert told.answer("GET", trades, path=path, what="BTCUSDT") == [
         fill | {"trade_id": 9001, "fee_e8": -12345, "maker": 1},
         fill | {"trade_id": 9002, "fee_e8": E8 // 2},
@@ -315,10 +316,11 @@ def test_updates_of_an_order_become_its_reports() -> None:
     about = KNOWN | {"ts_event_ns": ns(T + 4)}
     terms = {"price_e8": 6180010 * E8 // 100, "quantity_e8": E8}
     assert told.stream(update())[0] == [{"report": K.ACKNOWLEDGED} | about | terms]
-    assert told.stream(update(**FILL, n="0.00988", N="USDT"))[0] == [
+    assert told.stream(update(**FILL, n="0.00988", N="USDT", rp="-12.34500001"))[0] == [
         {
             "report": K.FILL, "trade_id": 9001, "price_e8": 6180012345678, "quantity_e8": 4 * E8 // 10,
             "filled_e8": 4 * E8 // 10, "fee_e8": 988000, "fee_asset": USDT, "maker": 1,
+            "realised_e8": -1_234_500_001,
         }
         | about
     ]  # fmt: skip
@@ -331,6 +333,18 @@ def test_updates_of_an_order_become_its_reports() -> None:
     assert told.stream(update(x="EXPIRED", X="EXPIRED_IN_MATCH", er="1"))[0] == [
         {"report": K.EXPIRED, "text": b"self-trade prevention"} | about | terms
     ]
+
+
+def test_fill_without_its_profit_says_so() -> None:
+    told = Told()
+    (fill,), _ = told.stream(update(**FILL))
+    assert fill["realised_e8"] == NOT_SAID
+    trade = user_trade(id=9002)
+    del trade["realizedPnl"]
+    (fill,) = told.answer("GET", [trade], path="/fapi/v1/userTrades", what="BTCUSDT")
+    assert fill["realised_e8"] == NOT_SAID
+    (fill,), _ = told.stream(update(**FILL, rp="0"))
+    assert "realised_e8" not in fill  # it said 0
 
 
 def test_fill_without_a_fee_has_none() -> None:

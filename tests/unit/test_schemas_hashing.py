@@ -15,6 +15,7 @@ from schemas.errors import ConfigInvalid, InputInvalid
 from schemas.events import BOOK_DELTA, HEARTBEAT, INSTRUMENT, JOURNAL, LATENCY, QUOTE, RAW_FRAME, TRADE, Trust
 from schemas.frame import decode, encode
 from schemas.hashing import ContentHash, RowHash, has_content, topic_hash
+from schemas.trading import POSITION
 from tests.contract.codec_rows import random_rows
 from tests.reference import hashing as plain
 
@@ -147,6 +148,26 @@ def test_touch_that_comes_back_after_a_pause_of_trust_counts_once() -> None:
     assert content_hash(QUOTE, [(rows, EMPTY_HEAP)]) == content_hash(QUOTE, [(undisturbed, EMPTY_HEAP)])
     assert plain.content_hash(QUOTE, [(rows, EMPTY_HEAP)]) == content_hash(QUOTE, [(rows, EMPTY_HEAP)])
     assert content_hash(QUOTE, [(rows[[2, 3]], EMPTY_HEAP)]) != content_hash(QUOTE, [(rows, EMPTY_HEAP)])
+
+
+def test_positions_count_when_they_change_not_when_they_are_marked() -> None:
+    """Two strategies in one instrument: whose mark is said when is our clock's doing."""
+    rows = POSITION.empty(7)
+    rows["strategy"] = (5, 6, 5, 6, 5, 5, 6)
+    rows["quantity_e8"] = (1, 1, 1, 1, 1, 2, 1)
+    rows["mark_price_e8"] = rows["ts_event_ns"] = range(7)
+    rows["cost_e8"][6] = 9
+    changed, marked_otherwise = rows[[0, 1, 5, 6]], rows[[0, 1, 3, 2, 5, 6]]
+    found = ContentHash(POSITION)
+    for i in range(7):
+        found.update(rows[i : i + 1])
+    assert found.row_counts == {0: 4}
+    for other in (rows, changed, marked_otherwise):
+        assert content_hash(POSITION, [(other, EMPTY_HEAP)]) == found.hexdigest()
+    assert plain.content_hash(POSITION, [(rows, EMPTY_HEAP)]) == found.hexdigest()
+    rows["account"][6], rows["cost_e8"][6] = 8, 0  # another owner's first
+    assert plain.content_hash(POSITION, [(rows, EMPTY_HEAP)]) == content_hash(POSITION, [(rows, EMPTY_HEAP)])
+    assert content_hash(POSITION, [(rows, EMPTY_HEAP)]) != found.hexdigest()
 
 
 def test_rows_with_texts_count_once_while_what_is_watched_stays() -> None:
