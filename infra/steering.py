@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import orjson
 
 from infra.sessions.store import Session
+from processors.risk_limits import unit_of
 from schemas.declare import Event, Heap, Rows
-from schemas.errors import ConfigInvalid, ResourceExhausted
+from schemas.errors import ResourceExhausted
 from schemas.events import Side
 from schemas.instruments import instrument_id
-from schemas.money import parse_e8
 from schemas.trading import (
     LIMIT,
     ORDER_REQUEST,
@@ -43,6 +44,28 @@ OPERATOR = "operator"
 SEGMENT_BYTES = 1 << 20
 TRIES, TRY_S = 100, 0.05
 VALID_S = 10.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a person asks for. Prices and quantities × 10^8; 0 where there is none."""
+
+    instrument: str
+    action: RequestAction
+    tag: int
+    side: Side = Side.BUY
+    quantity_e8: int = 0
+    price_e8: int = 0
+    stop_price_e8: int = 0
+    time_in_force: TimeInForce = TimeInForce.GTC
+    expires_ns: int = 0
+    flags: OrderFlag = OrderFlag.HUMAN
+
+    @property
+    def kind(self) -> OrderKind:
+        if self.stop_price_e8:
+            return OrderKind.STOP_LIMIT if self.price_e8 else OrderKind.STOP
+        return OrderKind.LIMIT if self.price_e8 else OrderKind.MARKET
 
 
 def who() -> str:
@@ -109,16 +132,23 @@ def _open(session: Session, key: WriterKey, clock: Clock) -> LogWriter:
 
 
 def set_limits(
-    session: Session, account: str, limits: Mapping[Reason, int], why: str, units: Mapping[Reason, Unit], currency: str
+    session: Session,
+    scope: Scope,
+    subject: int,
+    limits: Mapping[Reason, int],
+    why: str,
+    currency: str,
+    *,
+    active: bool = True,
 ) -> int:
-    """Limits of an account."""
+    """Limits of one scope, each in its own unit; `active` False lifts them."""
     rows = Texts(LIMIT)
     for reason, value in limits.items():
-        money = units[reason] is Unit.NOTIONAL_E8
+        unit = unit_of(reason)
         rows.add(
-            ts_recv_ns=SYSTEM_CLOCK.now_ns(), value=value, who=who(), why=why, subject=instrument_id(account),
-            currency=instrument_id(currency) if money else 0, scope=Scope.ACCOUNT, reason=reason,
-            unit=units[reason], active=1,
+            ts_recv_ns=SYSTEM_CLOCK.now_ns(), value=value, who=who(), why=why, subject=subject,
+            currency=instrument_id(currency) if unit is Unit.NOTIONAL_E8 else 0, scope=scope, reason=reason,
+            unit=unit, active=int(active),
         )  # fmt: skip
     return append(session, "ref.limit.v1", *rows.done())
 
@@ -146,30 +176,16 @@ def press(session: Session, scope: Scope, subject: int, why: str, *, kill_id: in
     return append(session, "ctl.switch.v1", *rows.done())
 
 
-def ask(
-    session: Session,
-    account: str,
-    instrument: str,
-    action: RequestAction,
-    *,
-    tag: int,
-    side: Side = Side.BUY,
-    quantity: str = "0",
-    price: str = "",
-    flags: OrderFlag = OrderFlag.HUMAN,
-) -> int:
-    """One request of a person; takes the way of every strategy's."""
-    quantity_e8, price_e8 = parse_e8(quantity), parse_e8(price) if price else 0
-    if action is RequestAction.NEW and quantity_e8 <= 0:
-        raise ConfigInvalid(f"An order for {quantity} cannot be: give a quantity above 0.")
+def ask(session: Session, account: str, wanted: Wanted) -> int:
+    """One request of a person; takes the way of every strategy's. Returns its row number."""
     now_ns = SYSTEM_CLOCK.now_ns()
     row = ORDER_REQUEST.empty(1)
     row["ts_event_ns"] = row["ts_recv_ns"] = now_ns
-    row["tag"], row["price_e8"], row["quantity_e8"] = tag, price_e8, quantity_e8
+    row["tag"], row["price_e8"], row["quantity_e8"] = wanted.tag, wanted.price_e8, wanted.quantity_e8
+    row["stop_price_e8"], row["expires_ns"] = wanted.stop_price_e8, wanted.expires_ns
     row["valid_until_ns"] = now_ns + int(VALID_S * 1e9)
-    row["instrument"], row["account"] = instrument_id(instrument), instrument_id(account)
-    row["strategy"], row["side"], row["action"] = instrument_id(OPERATOR), side, action
-    row["kind"] = OrderKind.LIMIT if price_e8 else OrderKind.MARKET
-    row["time_in_force"] = TimeInForce.GTC if price_e8 else TimeInForce.IOC
-    row["flags"] = flags | OrderFlag.HUMAN
+    row["instrument"], row["account"] = instrument_id(wanted.instrument), instrument_id(account)
+    row["strategy"], row["side"], row["action"] = instrument_id(OPERATOR), wanted.side, wanted.action
+    row["kind"], row["time_in_force"] = wanted.kind, wanted.time_in_force
+    row["flags"] = wanted.flags | OrderFlag.HUMAN
     return append(session, "oms.order_request.v1", row, np.zeros(0, dtype=np.uint8))

@@ -19,12 +19,17 @@ from typer.exceptions import Abort, TyperException
 from infra.cli import broker as cli_broker
 from infra.cli import check as cli_check
 from infra.cli import doctor as cli_doctor
+from infra.cli import kill as cli_kill
+from infra.cli import limits as cli_limits
 from infra.cli import log as cli_log
 from infra.cli import map as cli_map
+from infra.cli import order as cli_order
+from infra.cli import proof as cli_proof
 from infra.cli import record as cli_record
 from infra.cli import run as cli_run
 from infra.cli import schema as cli_schema
 from infra.cli import sessions as cli_sessions
+from infra.cli import strategies as cli_strategies
 from infra.cli import topics as cli_topics
 from infra.cli import trade as cli_trade
 from infra.cli import up as cli_up
@@ -33,8 +38,8 @@ from infra.cli.output import say
 from schemas.errors import ConfigInvalid, ShrivenError
 
 GROUPS = (
-    cli_up, cli_trade, cli_sessions, cli_run, cli_record, cli_topics, cli_map, cli_schema, cli_log, cli_broker,
-    cli_doctor, cli_check,
+    cli_up, cli_trade, cli_kill, cli_order, cli_limits, cli_strategies, cli_sessions, cli_proof, cli_run, cli_record,
+    cli_topics, cli_map, cli_schema, cli_log, cli_broker, cli_doctor, cli_check,
 )  # fmt: skip
 
 

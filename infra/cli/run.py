@@ -67,8 +67,12 @@ def connect(
 
 
 def gateway(
-    venue: Annotated[str, typer.Argument(help="Such as binance_usdm.")],
-    symbols: Annotated[list[str], typer.Argument(metavar="SYMBOL...", help="What is traded, such as BTCUSDT.")],
+    venue: Annotated[
+        str, typer.Argument(help="Such as binance_usdm; without it the gateways there are are shown.")
+    ] = "",
+    symbols: Annotated[
+        list[str] | None, typer.Argument(metavar="SYMBOL...", help="What is traded, such as BTCUSDT.")
+    ] = None,
     session: SESSION = "",
     broker: BROKER = "",
     ws: Annotated[str, typer.Option(help="Websocket address, when it is not the real venue.")] = "",
@@ -77,18 +81,35 @@ def gateway(
         Path | None, typer.Option(help="File of API keys (mode 0600); none for the simulated venue's paper account.")
     ] = None,
     live_money: Annotated[bool, typer.Option("--live-money", help="Allow a venue that trades real money.")] = False,
+    deadman_s: Annotated[
+        float,
+        typer.Option("--deadman", min=0, help="Cancel everything when strategies, risk or orders are silent so long."),
+    ] = 15.0,
+    deadman_flatten: Annotated[bool, typer.Option("--deadman-flatten", help="Close the positions too then.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Of what is shown: as JSON.")] = False,
     service: SERVICE = "",
     parent: PARENT = 0,
     metrics_port: METRICS = None,
 ) -> None:
-    """Send what was decided to a venue, and write down what it says. Reconciles before it trades."""
+    """Send what was decided to a venue, and write down what it says; reconciles before it trades.
+
+    Without a venue: how the session's gateways are, kills in force, and where we and the venues differed.
+    """
+    if not venue:
+        from infra.cli.kill import show_gateways
+
+        show_gateways(session, json)
+        return
     from infra.place import place
     from infra.process import wiring
     from schemas.instruments import Venue
 
     label = Venue.parse(venue).label
     where = place(session, broker, service or f"gateway-{label}", parent, metrics_port)
-    wiring.run_gateway(where, label, [symbol.upper() for symbol in symbols], ws, rest, keys, live_money)
+    if not symbols:
+        raise ConfigInvalid(f"What does it trade? `shriven gateway {label} BTCUSDT` and so on.")
+    wanted = [symbol.upper() for symbol in symbols]
+    wiring.run_gateway(where, label, wanted, ws, rest, keys, live_money, deadman_s, deadman_flatten)
 
 
 def ship(

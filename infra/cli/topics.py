@@ -130,6 +130,7 @@ def tail(
     """Rows of a topic, decoded: enums by name, prices as decimals, instruments by name, causes as addresses."""
     from itertools import islice
 
+    from infra.cli.output import say
     from infra.config import config
     from infra.process.wiring import reader_of
     from infra.sessions import tail as rows_of
@@ -141,6 +142,8 @@ def tail(
     where = rows_of.parse_where(start)
     found = find(config(), session or LATEST)
     names = instrument_names(root_of(found))
+    if ":" in key and key not in names.values() and rows_of.has_instrument(row):
+        say(f"Session {found.name} knows no instrument {key}. It knows: {', '.join(sorted(names.values())) or 'none'}.")
     source = reader_of(config(), found, broker)
     try:
         lines = rows_of.tail(row, source, where, key=key, follow=follow, names=lambda i: names.get(i, str(i)))

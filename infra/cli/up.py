@@ -45,17 +45,23 @@ def up(
         typer.Option(metavar="NAME@SECONDS", help="Something goes wrong then; `--fault list` shows what can."),
     ] = None,
     trade: Annotated[
-        bool, typer.Option("--trade", help="Two strategies trade on paper, at the simulated venue's private half.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--trade/--no-trade",
+            help="Two strategies trade on paper, at the simulated venue's private half. By default they do so in a "
+            "made-up market that goes on; what is played, or has an end, needs --trade.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the synthetic market.")] = 7,
     session: Annotated[str, typer.Option(help="A name for the session; by default date, time and number.")] = "",
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="PIPELINE.NAME=VALUE", help="A parameter of a rule.")
     ] = None,
 ) -> None:
-    """Run everything: a venue, its connector, the broker, the pipelines, a view. Ctrl-C ends it.
+    """Run everything: a venue, its connector, the broker, the pipelines, paper trading, a view. Ctrl-C ends it.
 
-    Without --play or --live the market is made up, by a seed, and says so.
+    Without --play or --live the market is made up, by a seed, and says so; two strategies trade in it.
     """
     from infra.cli.broker import progress_shown
     from infra.cli.output import OUT, print_json

@@ -66,6 +66,11 @@ def columns(row: Topic) -> tuple[str, ...]:
     return (*ADDRESS_COLUMNS, *row_columns(row.event), *(("cause",) if row.event.caused else ()))
 
 
+def has_instrument(row: Topic) -> bool:
+    """Whether rows of that topic are about an instrument."""
+    return any(field.name == "instrument" for field in row.event.fields)
+
+
 Values = tuple[object, ...]
 
 

@@ -1,4 +1,4 @@
-"""What trades when `up --trade` is asked for: a paper account, limits for it, two strategies.
+"""What trades in `up`: a paper account, limits for it, two strategies.
 
 All of it is rows like any that a person sets later: with who, and why.
 """
@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 from infra import steering
 from infra.sessions.store import Session
-from processors.risk_limits import unit_of
-from schemas.trading import Reason
+from schemas.instruments import instrument_id
+from schemas.trading import Reason, Scope
 
 E8 = 100_000_000
 ACCOUNT = "paper"
 CURRENCY = "USDT"
-WHY = "what `up --trade` starts with"
+WHY = "what `up` starts with"
 S = 1_000_000_000
 
 # Of the paper account, which owns 100,000 USDT.
@@ -38,7 +38,7 @@ LIMITS: dict[Reason, int] = {
 def start_trading(session: Session, venue: str, symbols: Sequence[str]) -> None:
     """Write the rows; before anything that reads them has orders to send."""
     account = f"{venue}:{ACCOUNT}"
-    steering.set_limits(session, account, LIMITS, WHY, {reason: unit_of(reason) for reason in LIMITS}, CURRENCY)
+    steering.set_limits(session, Scope.ACCOUNT, instrument_id(account), LIMITS, WHY, CURRENCY)
     # An instrument each: the venue nets what one account holds, and settles profit by the net position.
     first, second = f"{venue}:{symbols[0]}", f"{venue}:{symbols[1 % len(symbols)]}"
     common = {"account": account, "capital_e8": 50_000 * E8}

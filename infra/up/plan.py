@@ -11,12 +11,11 @@ from typing import Any
 from connectors.recording import describe
 from connectors.simulator.faults import parse_fault
 from infra.config import Config, check_address
+from infra.place import EMBEDDED, NO_BROKER
 from schemas.errors import ConfigInvalid
 from schemas.instruments import Venue
 from streams.pipelines import CONNECTOR_NUMBERS, PIPELINES
 
-EMBEDDED = "embedded"
-NO_BROKER = "none"
 SPEED_MAX_WORD = "max"
 DESCRIBED_LINES = 20_000  # enough of a recording to hear every stream of it; the venue checks the whole file
 SYNTHETIC_VENUE = Venue.BINANCE_USDM
@@ -74,7 +73,7 @@ class UpPlan:
     venue_faults: tuple[str, ...]
     process_faults: tuple[ProcessFault, ...]
     seed: int
-    trade: bool = False
+    trade: bool
 
     @property
     def synthetic(self) -> bool:
@@ -109,9 +108,12 @@ def make_plan(
     broker: str,
     faults: Sequence[str],
     seed: int,
-    trade: bool = False,
+    trade: bool | None = None,
 ) -> UpPlan:
     """Check and decide.
+
+    Args:
+        trade: trade on paper; None: where a made-up market goes on, which is what `up` does when nothing is asked.
 
     Raises:
         ConfigInvalid: names the option and what it may be.
@@ -135,6 +137,8 @@ def make_plan(
     venue_faults, process_faults = _faults(faults)
     if venue_faults and not simulated:
         raise ConfigInvalid("--fault needs a simulated venue: a live market has its own. Leave it out, or --play.")
+    if trade is None:
+        trade = not plays and not live and not until_end
     if trade and [feed.venue for feed in feeds if feed.simulated] != [SYNTHETIC_VENUE.label]:
         raise ConfigInvalid(f"--trade sends orders to a simulated {SYNTHETIC_VENUE.label}: play or make up that one.")
     checked = parse_broker(broker)

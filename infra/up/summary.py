@@ -18,11 +18,12 @@ from rich.text import Text as Words
 from infra.cli.output import mebibytes, table
 from infra.process.status import Status
 from infra.sessions.readback import frames, instrument_names, keys_of, topic_frames
+from infra.up.trading import TRADING_TOPICS, TradingNow
 from schemas.declare import Rows
 from schemas.events import BookAction, DeltaFlag, Trust
 from schemas.hashing import ContentHash, RowHash, has_content, topic_hash
 from schemas.money import format_e8
-from streams.api import WriterKey
+from streams.api import Chunk, WriterKey
 from streams.pipelines import PIPELINES
 from streams.topics import TOPICS, Topic, topic
 
@@ -90,6 +91,7 @@ def summarize(root: Path, processes: Mapping[str, Status], restarts: Mapping[str
         **more,
         "rows": counts,
         "books": {name: book.as_json() for name, book in books.items()},
+        "trading": trading_report(root),
         "time_to_resync_s": {name: book.resync_s for name, book in books.items()},
         "dead_letters": counts.get("sys.dead_letter.v1", 0),
         "hashes": {"row": row_hashes, "content": content_hashes},
@@ -225,6 +227,37 @@ def _compare(report: BookReport, tickers: Rows | None, quotes: Rows, *, after_en
         report.ticker_equal += int(same.sum())
 
 
+def trading_report(root: Path) -> dict[str, Any]:
+    """By strategy: requests, denials by reason, fills, open orders, and what it came to. Empty where nobody traded."""
+    now = TradingNow()
+    names = instrument_names(root)
+    requests: dict[int, int] = {}
+    for name in (*TRADING_TOPICS, "oms.order_request.v1"):
+        row = topic(name)
+        for key in sorted(keys_of(root, row)):
+            for frame in frames(root, key):
+                if name == "oms.order_request.v1":
+                    for strategy, count in zip(*np.unique(frame.rows["strategy"], return_counts=True), strict=True):
+                        requests[int(strategy)] = requests.get(int(strategy), 0) + int(count)
+                else:
+                    chunk = Chunk(key, frame.row_first, frame.rows, frame.heap)
+                    now.take(name, chunk, lambda one: names.get(one, str(one)))
+    return {
+        one.name: {
+            "requests": requests.get(number, 0),
+            "denials": dict(one.denials),
+            "fills": one.fills,
+            "open_orders": len(one.open_orders),
+            "positions": {names.get(place, str(place)): format_e8(line[0]) for place, line in one.held.items()},
+            "realised": format_e8(sum(line[2] for line in one.held.values())),
+            "unrealised": format_e8(sum(line[3] for line in one.held.values())),
+            "fees": format_e8(sum(line[4] for line in one.held.values())),
+            "profit": format_e8(one.profit_e8),
+        }
+        for number, one in now.strategies.items()
+    }
+
+
 def _by_instrument(rows: Rows) -> list[tuple[int, Rows]]:
     ids = rows["instrument"]
     if len(ids) and (ids == ids[0]).all():
@@ -264,10 +297,17 @@ def render(summary: Mapping[str, Any]) -> RenderableType:
         )
         for name, one in summary["processes"].items()
     ]
-    first = summary.get("time_to_first_book_s")
+    first, fill = summary.get("time_to_first_book_s"), summary.get("time_to_first_fill_s")
+    trading = [
+        (name, one["requests"], sum(one["denials"].values()), one["fills"], one["open_orders"],
+         ", ".join(f"{quantity} {place}" for place, quantity in one["positions"].items()),
+         one["realised"], one["unrealised"], one["fees"], one["profit"])
+        for name, one in summary.get("trading", {}).items()
+    ]  # fmt: skip
     facts = [
         f"{summary['elapsed_s']:.1f} s in all",
         f"first book after {first:.1f} s" if first is not None else "no book was seen live",
+        *([f"first fill after {fill:.1f} s"] if fill is not None else []),
         f"{summary['dead_letters']:,} dead letters",
     ]
     book_columns = (
@@ -280,12 +320,17 @@ def render(summary: Mapping[str, Any]) -> RenderableType:
         "crossed",
         "equal to the venue's ticker",
     )
+    trading_columns = (
+        "strategy", "requests", "denials", "fills", "open orders", "positions", "realised", "open", "fees", "profit",
+    )  # fmt: skip
+    paper: list[RenderableType] = [table(trading_columns, trading), Words()] if trading else []
     return Group(
         Words(f"session {summary['session']}: {summary['source']}", style="bold"),
         Words("; ".join(facts)),
         Words(),
         table(book_columns, books),
         Words(),
+        *paper,
         table(("topic", "rows", "row hash", "content hash"), topics),
         Words(),
         table(("process", "state", "restarts", "memory warm", "memory at the end", "rows in", "rows out"), processes),

@@ -12,6 +12,7 @@ from typing import Any
 
 from infra.process.status import Status
 from infra.sessions.rows_text import text
+from infra.up.trading import TRADING_TOPICS, TradingNow
 from schemas.declare import Rows
 from schemas.events import BarKind, Trust
 from schemas.instruments import Venue, instrument_name
@@ -62,7 +63,9 @@ class Picture:
     rows: dict[str, int] = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)
     lags: dict[tuple[str, str], int] = field(default_factory=dict)
+    trading: TradingNow = field(default_factory=TradingNow)
     first_book_ns: int = 0
+    first_fill_ns: int = 0
 
     def name(self, instrument: int) -> str:
         return self.names.get(instrument, str(instrument))
@@ -76,7 +79,8 @@ class Watcher:
         self._source = source
         self._clock = clock
         self._counted: tuple[int, dict[str, int]] = (clock.monotonic_ns(), {})
-        places = [TopicPartition(topic(name).number, p) for name in WATCHED for p in range(topic(name).partitions)]
+        names = (*WATCHED, *TRADING_TOPICS)
+        places = [TopicPartition(topic(name).number, p) for name in names for p in range(topic(name).partitions)]
         source.assign(places, StartAt({}, {}))
 
     def look(self, statuses: Mapping[str, Status]) -> Picture:
@@ -100,6 +104,10 @@ class Watcher:
             self._take_quotes(chunk.rows)
         elif name == "md.bar.v1":
             self._take_bars(chunk.rows)
+        else:
+            self.picture.trading.take(name, chunk, self.picture.name)
+            if not self.picture.first_fill_ns and self.picture.trading.fills:
+                self.picture.first_fill_ns = self._clock.monotonic_ns()
 
     def _take_quotes(self, rows: Rows) -> None:
         if not self.picture.first_book_ns and (rows["trust"] == Trust.SYNCED).any():

@@ -13,7 +13,8 @@ import pytest
 from tests.recordings import ROOT
 
 INPUTS = 1_500
-MODES = ("NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT")
+# Bounds checks compile everything anew.
+MODES = (pytest.param("NUMBA_BOUNDSCHECK", marks=pytest.mark.slow), "NUMBA_DISABLE_JIT")
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -125,8 +125,12 @@ def content(ear: Ear) -> list[list[tuple[object, ...]]]:
     ("venue", "name", "symbol", "applied", "trades", "tickers"),
     [
         (Venue.BINANCE_USDM, "usdm_btcusdt_20240808.gz", "BTCUSDT", 6547, 21_313, 66_089),
-        (Venue.BINANCE_USDM, "usdm_ethusdt_20240808.gz", "ETHUSDT", 6581, 14_076, 53_992),
-        (Venue.BINANCE_SPOT, "spot_btcusdt_20240808.gz", "BTCUSDT", 3449, 9_757, 28_040),
+        pytest.param(
+            Venue.BINANCE_USDM, "usdm_ethusdt_20240808.gz", "ETHUSDT", 6581, 14_076, 53_992, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            Venue.BINANCE_SPOT, "spot_btcusdt_20240808.gz", "BTCUSDT", 3449, 9_757, 28_040, marks=pytest.mark.slow
+        ),
         (Venue.BINANCE_SPOT, "spot_ethusdt_20240808.gz", "ETHUSDT", 3432, 6_106, 24_077),
     ],
 )

@@ -26,7 +26,7 @@ from tests.contract.transports import Local, Memory, OnKafka, Transport
 from tests.memory_runs import fill
 from tests.pipelines import ECHO, Echo, Flow
 
-KILLS = int(os.environ.get("SHRIVEN_KILLS", "10"))
+KILLS = int(os.environ.get("SHRIVEN_KILLS", "6"))
 TASK = 1
 
 

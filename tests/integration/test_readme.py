@@ -15,12 +15,13 @@ import pytest
 
 from infra import map
 from infra.cli import exit_codes
+from processors import risk_limits
 from streams import metrics
 from tests.recordings import ROOT, recording
 
 README = (ROOT / "README.md").read_text()
-UP_SECONDS_MAX = 90.0
-STOP_SECONDS_MAX = 20.0
+UP_SECONDS_MAX = 180.0
+STOP_SECONDS_MAX = 60.0
 
 # Not run here, each for a reason that holds on a machine without the world, or would never end.
 LEFT_OUT = {
@@ -30,15 +31,22 @@ LEFT_OUT = {
 }
 
 
-def commands() -> Iterator[str]:
+def blocks() -> Iterator[list[str]]:
+    """The console blocks: one command a line, its comment cut off, but for the one that says to leave it running."""
     for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL):
-        for line in block.splitlines():
-            assert line.startswith("$ "), f"a console block holds commands only: {line!r}"
-            yield line[2:].split("  #")[0].strip()
+        assert all(line.startswith("$ ") for line in block.splitlines()), (
+            f"a console block holds commands only: {block!r}"
+        )
+        yield [line[2:] for line in block.splitlines()]
 
 
-def runnable() -> list[str]:
-    return [line for line in commands() if not line.startswith(tuple(LEFT_OUT))]
+def command(line: str) -> str:
+    return re.split(r"\s#\s", line)[0].strip()
+
+
+def commands() -> Iterator[str]:
+    for block in blocks():
+        yield from (command(line) for line in block)
 
 
 def test_two_commands_come_first() -> None:
@@ -54,42 +62,57 @@ def test_what_is_left_out_is_in_the_readme() -> None:
 @pytest.mark.recording
 @pytest.mark.timeout(1200)
 def test_commands_run_in_the_order_of_the_text(tmp_path: Path) -> None:
-    """One after the other, with data of their own: `sessions` and `replay` see what `up` left."""
+    """One after the other, with data of their own: each sees what those before it left."""
     play = recording("spot_ethusdt_20240808.gz")
     environment = {
         **os.environ, "SHRIVEN_DATA": str(tmp_path / "data"), "SHRIVEN_BROKER_PORT": "21900", "SHRIVEN_KAFKA": "",
         "SHRIVEN_SESSION": "",
     }  # fmt: skip
-    for line in runnable():
-        words = shlex.split(line.replace("binance_usdm=RECORDING.gz", f"binance_spot={play}"))
-        if words[1] == "up" and "--until-end" not in words:
-            code, text = until_first_book(words, environment)
-        else:
-            text = line.replace("binance_usdm:BTCUSDT", "binance_spot:ETHUSDT")
-            done = subprocess.run(
-                shlex.split(text) if words[1] == "topics" else words,
-                cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
-            )  # fmt: skip
-            code, text = done.returncode, done.stdout + done.stderr
-        assert code == 0, f"{line}\n{text[-4000:]}"
+    for number, block in enumerate(blocks()):
+        left_running: Up | None = None
+        for line in block:
+            if command(line).startswith(tuple(LEFT_OUT)):
+                continue
+            words = shlex.split(command(line).replace("binance_usdm=RECORDING.gz", f"binance_spot={play}"))
+            if words[1] == "up" and "--until-end" not in words:
+                up = Up(words, environment, tmp_path / f"up-{number}.txt")
+                if "leave it running" in line:
+                    left_running = up
+                    up.wait_for("first fill after")
+                else:
+                    up.wait_for("first book after")
+                    up.end()
+            else:
+                done = subprocess.run(
+                    words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+                )
+                assert done.returncode == 0, f"{line}\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
+        if left_running is not None:
+            left_running.end()
 
 
-def until_first_book(words: list[str], environment: dict[str, str]) -> tuple[int, str]:
-    """Run `up` until it says that the first book stands, then Ctrl-C; its code and what it printed."""
-    process = subprocess.Popen(
-        words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    text, deadline = "", time.monotonic() + UP_SECONDS_MAX
-    for line in process.stdout:
-        text += line
-        if "first book" in line or time.monotonic() > deadline:
-            break
-    started = "first book" in text
-    os.kill(process.pid, signal.SIGINT)
-    rest, _ = process.communicate(timeout=STOP_SECONDS_MAX)
-    return (process.returncode if started else 1), text + rest
+class Up:
+    """`up` in the background; what it prints goes to a file."""
+
+    def __init__(self, words: list[str], environment: dict[str, str], log: Path) -> None:
+        self.words, self.log = words, log
+        with log.open("w") as out:
+            self.process = subprocess.Popen(
+                words, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def wait_for(self, marker: str) -> None:
+        deadline = time.monotonic() + UP_SECONDS_MAX
+        while marker not in self.log.read_text():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.process.kill()
+                raise AssertionError(f"{self.words} never said {marker!r}:\n{self.log.read_text()[-4000:]}")
+            time.sleep(0.1)
+
+    def end(self) -> None:
+        """Ctrl-C."""
+        os.kill(self.process.pid, signal.SIGINT)
+        assert self.process.wait(STOP_SECONDS_MAX) == 0, self.log.read_text()[-4000:]
 
 
 def section(name: str) -> str:
@@ -100,6 +123,10 @@ def section(name: str) -> str:
 
 def test_map_in_the_readme_is_the_one_that_is_printed() -> None:
     assert section("map") == map.markdown().strip()
+
+
+def test_reasons_in_the_readme_are_those_of_the_enum() -> None:
+    assert section("reasons") == risk_limits.reasons_as_markdown()
 
 
 def test_exit_codes_in_the_readme_are_those_of_the_code() -> None:

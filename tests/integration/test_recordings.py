@@ -56,7 +56,7 @@ class Played(NamedTuple):
 
 @pytest.fixture(
     scope="module",
-    params=[name if "btcusdt" in name else pytest.param(name, marks=pytest.mark.slow) for name in FACTS],
+    params=[name if name.startswith("usdm_btc") else pytest.param(name, marks=pytest.mark.slow) for name in FACTS],
 )
 def played(request: pytest.FixtureRequest, kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Played:
     facts = FACTS[request.param]

@@ -458,12 +458,17 @@ async def test_slow_snapshot_does_not_stop_the_listening() -> None:
 @asynchronous
 async def test_snapshot_that_fails_is_asked_for_again() -> None:
     venue = ScriptedVenue()
-    venue.on_subscribe = lambda method, names: venue.rest_status.extend([(500, {}), (502, {})])
+
+    def fail_twice(method: str, names: list[str]) -> None:
+        venue.rest_status.extend([(500, {}), (502, {})])
+        venue.on_subscribe = None
+
+    venue.on_subscribe = fail_twice
     async with venue.serving() as exchange, running(exchange) as at:
         await at.live()
         statuses = [status for kind, _, status, *_ in at.listener.rows if kind == FrameKind.REST]
-        assert statuses == [200, 500, 502, 200]
-        assert at.status.snapshots == 1
+        assert statuses[:4] == [200, 500, 502, 200]  # a machine that stalls may connect, and ask, once more
+        assert at.status.snapshots == statuses.count(200) - 1
 
 
 @asynchronous

@@ -57,7 +57,7 @@ def wait_gone(data: Path) -> None:
 def running(data: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
     """`up` with a made-up market, from the moment its first book stands."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "infra.cli", "up", "--broker", "none", "--headless", *words],
+        [sys.executable, "-m", "infra.cli", "up", "--broker", "none", "--no-trade", "--headless", *words],
         cwd=ROOT, env=environment(data), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
@@ -85,6 +85,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
     return data, summary
 
 
+@pytest.mark.slow
 def test_a_made_up_market_is_the_same_for_the_same_seed(market: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     _, first = market
     again = shriven(*MADE_UP, data=tmp_path).json()
@@ -201,7 +202,7 @@ def test_a_second_instance_of_a_session_is_refused_with_the_pid(tmp_path: Path) 
 
 
 def test_for_ends_it_after_its_time(tmp_path: Path) -> None:
-    summary = shriven("up", "--broker", "none", "--for", "3", "--json", data=tmp_path).json()
+    summary = shriven("up", "--no-trade", "--broker", "none", "--for", "6", "--json", data=tmp_path).json()
     assert (summary["interrupted"], summary["books"] != {}) == (False, True)
 
 
@@ -218,7 +219,7 @@ def test_a_broker_that_another_run_stops_is_started_again(tmp_path: Path) -> Non
     port = {"SHRIVEN_BROKER_PORT": str(free_port_range(8))}
     assert shriven("broker", "start", data=tmp_path, env=port).code == 0
     process = subprocess.Popen(
-        [sys.executable, "-m", "infra.cli", "up", "--for", "30", "--json", "--symbol", "BTCUSDT"],
+        [sys.executable, "-m", "infra.cli", "up", "--no-trade", "--for", "30", "--json", "--symbol", "BTCUSDT"],
         cwd=ROOT, env=environment(tmp_path) | port, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stderr is not None
@@ -234,6 +235,7 @@ def test_a_broker_that_another_run_stops_is_started_again(tmp_path: Path) -> Non
     wait_gone(tmp_path)
 
 
+@pytest.mark.slow  # tests/integration/test_kill_up.py kills more, over Kafka, every day
 def test_a_killed_process_is_started_again_and_the_content_is_the_same(
     market: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

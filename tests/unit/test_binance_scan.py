@@ -446,7 +446,10 @@ def test_any_bytes_read_as_the_twin_reads_them(payload: bytes) -> None:
     check(payload)
 
 
-@pytest.mark.parametrize("mode", ["NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT"])
+@pytest.mark.parametrize(
+    "mode",
+    [pytest.param("NUMBA_BOUNDSCHECK", marks=pytest.mark.slow), "NUMBA_DISABLE_JIT"],  # it compiles everything anew
+)
 def test_scanner_is_right_when_checked_and_when_interpreted(mode: str, tmp_path: Path) -> None:
     """Golden messages, cut off at many places, in a process that checks bounds or does not compile at all."""
     # A cache of its own: numba does not tell code that checks bounds from code that does not.

@@ -60,7 +60,8 @@ def test_the_commands_are_those_that_were_promised() -> None:
     top = {words[0] for words in ALL if len(words) == 1}
     assert top >= {
         "up", "run", "connect", "ship", "venue", "replay", "sessions", "topics", "schema", "log", "broker", "map",
-        "record", "doctor", "bench", "test",
+        "record", "doctor", "bench", "test", "orders", "positions", "balances", "limits", "strategies", "order", "kill",
+        "resume", "why", "verify", "diff",
     }  # fmt: skip
 
 
@@ -138,6 +139,13 @@ def test_the_drawing_has_every_pipeline_and_topic_of_the_table() -> None:
     arrows = [line for line in maps.mermaid().splitlines() if "-->" in line]
     wanted: int = sum(len(row.inputs) + len(row.outputs) for row in PIPELINES) + 2
     assert len(arrows) == len(set(arrows)) == wanted, "two venues feed raw.frame"
+
+
+def test_tables_of_orders_and_reasons_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["map", "--orders"]) == 0
+    assert re.search(r"PENDING_CANCEL +.*CANCELLED", capsys.readouterr().out)
+    assert cli.run(["map", "--reasons"]) == 0
+    assert re.search(r"18 +PRICE_COLLAR .* basis points +every scope", capsys.readouterr().out)
 
 
 def test_the_map_stands_in_the_readme() -> None:

@@ -112,8 +112,9 @@ def test_summary_has_the_keys_that_scripts_rely_on(root: Path) -> None:
     summary = summarize(root, processes, {"book": 2}, session="s", elapsed_s=1.0, time_to_first_book_s=None)
     assert set(summary) == {
         "session", "elapsed_s", "time_to_first_book_s", "rows", "books", "time_to_resync_s", "dead_letters", "hashes",
-        "processes",
+        "processes", "trading",
     }  # fmt: skip
+    assert summary["trading"] == {}
     assert summary["rows"] == {
         "md.book_delta.v1": 9, "md.ticker.v1": 9, "md.quote.v1": 5, "ref.instrument.v1": 1,
     }  # fmt: skip

@@ -43,6 +43,21 @@ def test_without_a_feed_the_market_is_synthetic_and_says_so(config: Config) -> N
     assert (made.synthetic, made.label) == (True, "synthetic market, seed 7")
 
 
+@pytest.mark.parametrize(
+    ("given", "trades"),
+    [
+        ({}, True),
+        ({"for_s": 5.0}, True),
+        ({"until_end": True, "for_s": 5.0}, False),
+        ({"live": ["binance_usdm"], "symbols": ["BTCUSDT"]}, False),
+        ({"trade": False}, False),
+        ({"until_end": True, "for_s": 5.0, "trade": True}, True),
+    ],
+)
+def test_a_made_up_market_that_goes_on_is_traded_in(config: Config, given: dict[str, Any], trades: bool) -> None:
+    assert plan(config, **given).trade is trades
+
+
 def test_play_finds_the_recording_and_its_symbols(config: Config, recording: Path) -> None:
     made = plan(config, plays=[f"binance_usdm={recording}"], speed="max", until_end=True)
     assert made.feeds == (Feed("binance_usdm", (str(recording),), False, ("BTCUSDT",)),)
