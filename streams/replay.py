@@ -10,12 +10,13 @@ import itertools
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from processors.api import Processor
+from schemas.address import NO_ORIGIN, Origin
 from schemas.declare import Event, Heap, Rows
 from schemas.errors import IntegrityError, Mismatch
 from schemas.events import DeadReason, JournalKind
@@ -25,11 +26,12 @@ from streams.checkpoint import Checkpoint, Entry, compact_heap, read_journal, sp
 from streams.clock import monotonic_ns
 from streams.cursor import Cursors, SessionReader
 from streams.engine import Engine
-from streams.numbering import foreign_origin
+from streams.numbering import foreign_origin, is_foreign
 from streams.pipelines import TASKS_MAX, Pipeline, input_places
 from streams.topics import TOPIC_BY_NUMBER, topic
 
 DRAIN_BYTES = 4 << 20  # outputs are compared in helpings of about that size
+DRAIN_ROWS = 1 << 16  # or after so many input rows
 CUTS_PER_RUN_MAX = 8
 
 __all__ = ["Difference", "SessionReader", "TaskReplay", "recorded_tasks", "replay_inputs", "replay_task"]
@@ -42,12 +44,17 @@ class Difference:
     Attributes:
         key, row: its address.
         replayed, recorded: its columns by name, with the cause; None where there is no such row.
+        input: the input row (its sequence and number) whose processing gave something else than recorded; None where
+            a timer did.
+        timer_ns: the moment of that timer; 0 where a row did.
     """
 
     key: WriterKey
     row: int
     replayed: Mapping[str, Any] | None
     recorded: Mapping[str, Any] | None
+    input: tuple[WriterKey, int] | None = None
+    timer_ns: int = 0
 
     @property
     def columns(self) -> list[str]:
@@ -77,7 +84,9 @@ class TaskReplay:
         checkpoints, rows_in, rows_out: what was done again.
         hashes: row hash per output sequence, of replayed rows; the recorded ones too, when `difference` is None.
         difference: the first row that differs, None when all are equal.
-        code_changed: the journal was written by other code than this.
+        code_changed: the journal was written by other code, or with other parameters, than this.
+        fingerprints: of code and parameters as journalled, in the order in which they took over.
+        fingerprint: of code and parameters now.
         elapsed_ns: how long it took.
     """
 
@@ -88,6 +97,8 @@ class TaskReplay:
     hashes: dict[WriterKey, str] = field(default_factory=dict)
     difference: Difference | None = None
     code_changed: bool = False
+    fingerprints: list[int] = field(default_factory=list)
+    fingerprint: int = 0
     elapsed_ns: int = 0
 
     @property
@@ -128,7 +139,7 @@ def replay_task(
         IntegrityError: journal or inputs have lost rows.
     """
     engine = Engine(row, task, processor, reader.incarnation)
-    result = TaskReplay(engine.label)
+    result = TaskReplay(engine.label, fingerprint=engine.fingerprint)
     compared = _Compared(reader, engine.writer, result, hashes=hashes)
     begin = monotonic_ns()
     cuts = None if cut_seed is None else random.Random(cut_seed)
@@ -138,6 +149,9 @@ def replay_task(
         compared.end()
     result.hashes = compared.hashes()
     result.rows_in = engine.rows_in
+    if result.difference:
+        again = _first_difference(row, task, processor, reader, compared.rows_in_equal)
+        result.difference = again or result.difference
     result.elapsed_ns = monotonic_ns() - begin
     return result
 
@@ -151,12 +165,68 @@ def _follow(
             for chunk in cursors.fetch(entry.key, entry.first, entry.last):
                 for part in _cut(chunk, cuts):
                     engine.take(part)
-                if engine.pending_bytes >= DRAIN_BYTES and not compared.add(engine.finish({}).outputs):
-                    return
-        elif entry.kind is JournalKind.TIME:
-            engine.fire(entry.value)
-        elif entry.kind is JournalKind.FOREIGN:
-            engine.put_aside(_recorded_letter(reader, engine, entry))
+                if engine.pending_bytes >= DRAIN_BYTES or engine.rows_in - compared.rows_in_equal >= DRAIN_ROWS:
+                    if not compared.add(engine.finish({}).outputs):
+                        return
+                    compared.rows_in_equal = engine.rows_in
+        else:
+            _do(engine, reader, entry)
+
+
+def _do(engine: Engine, reader: SessionReader, entry: Entry) -> None:
+    """What is journalled beside runs of rows."""
+    if entry.kind is JournalKind.TIME:
+        engine.fire(entry.value)
+    elif entry.kind is JournalKind.FOREIGN:
+        engine.put_aside(_recorded_letter(reader, engine, entry))
+
+
+def _first_difference(
+    row: Pipeline, task: int, processor: Processor, reader: SessionReader, rows_in_equal: int
+) -> Difference | None:
+    """The same again, row by row behind the rows that gave what was recorded: outputs of a helping are compared topic
+    by topic, and what differs first in one topic need not be what differed first.
+
+    Returns:
+        With the input that caused it; None where nothing differs this time.
+    """
+    engine = Engine(row, task, processor, reader.incarnation)
+    result = TaskReplay(engine.label)
+    compared = _Compared(reader, engine.writer, result, hashes=False)
+    with closing(Cursors(reader)) as cursors:
+        for entry in _joined(_entries(engine, reader, result)):
+            runs = cursors.fetch(entry.key, entry.first, entry.last) if entry.kind is JournalKind.RUN else iter(())
+            for chunk in runs:
+                whole = max(0, min(len(chunk.rows), rows_in_equal - engine.rows_in))
+                if whole:
+                    engine.take(chunk.cut(0, whole))
+                for at in range(whole, len(chunk.rows)):
+                    engine.take(chunk.cut(at, at + 1))
+                    if not compared.add(engine.finish({}).outputs):
+                        return _blamed(result.difference, engine, (chunk.key, chunk.row_first + at), 0)
+            if entry.kind is not JournalKind.RUN:
+                _do(engine, reader, entry)
+                if not compared.add(engine.finish({}).outputs):
+                    return _blamed(result.difference, engine, None, entry.value)
+    if compared.add(engine.finish({}).outputs):
+        compared.end()
+    return _blamed(result.difference, engine, None, 0)
+
+
+def _blamed(
+    difference: Difference | None, engine: Engine, now: tuple[WriterKey, int] | None, timer_ns: int
+) -> Difference | None:
+    """The difference with its input: what was being processed, or an earlier row that gave a row when it was recorded
+    and gave nothing now."""
+    if difference is None:
+        return None
+    recorded = difference.recorded or {}
+    origin = Origin(*recorded.get("cause", NO_ORIGIN))
+    if origin.topic and not is_foreign(origin):
+        key, number = WriterKey(*origin), int(recorded["cause_row"])
+        if engine.taken.last.get(key, 0) >= number:
+            return replace(difference, input=(key, number))
+    return replace(difference, input=now, timer_ns=0 if now else timer_ns)
 
 
 def replay_inputs(row: Pipeline, task: int, processor: Processor, reader: SessionReader) -> Iterator[Chunk]:
@@ -231,6 +301,8 @@ def _entries(engine: Engine, reader: SessionReader, result: TaskReplay) -> Itera
             )
         result.checkpoints += 1
         result.code_changed |= checkpoint.fingerprint != engine.fingerprint
+        if checkpoint.fingerprint not in result.fingerprints:
+            result.fingerprints.append(checkpoint.fingerprint)
         yield from checkpoint.entries
 
 
@@ -305,6 +377,7 @@ class _Compared:
         self._reader = reader
         self._writer = writer
         self.result = result
+        self.rows_in_equal = 0  # input rows whose outputs were compared, and are equal
         self._hashing = hashes
         self._hashes: dict[WriterKey, RowHash] = {}
         self._cursors: dict[WriterKey, Iterator[Chunk]] = {}

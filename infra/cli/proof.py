@@ -148,6 +148,19 @@ def _print_difference(task: dict[str, Any]) -> None:
     OUT.print()
 
 
+def _difference_words(found: dict[str, Any]) -> str:
+    """The first differing row as a sentence's beginning."""
+    if found["in"] != "both":
+        other = {"replayed": "recorded", "recorded": "replayed"}[found["in"]]
+        return f"row {found['row']} is {found['in']}, and not {other}"
+    fields = [
+        f"{one['field']} {_cut(one['recorded'])} is now {_cut(one['replayed'])}"
+        for one in found["fields"]
+        if one["differs"]
+    ]
+    return f"the first row that differs is {found['row']}: {', '.join(fields)}"
+
+
 def _cut(value: object) -> str:
     """A value for a table: long texts lose their end."""
     text = str(value)
@@ -177,7 +190,7 @@ def _raise(made: Certificate) -> None:
         found = difference_json(task) or {}
         why = f" Parameters changed: {'; '.join(made.changed)}." if made.changed else ""
         code = " Its code or its parameters are not those that it ran with." if task.code_changed else ""
-        raise Mismatch(f"{task.label}: {task.difference}. It was caused by {cause_words(found)}.{code}{why}")
+        raise Mismatch(f"{task.label}: {_difference_words(found)}. It was caused by {cause_words(found)}.{code}{why}")
     if made.unequal:
         raise Mismatch(f"All rows are equal, but hashes are not: {', '.join(made.unequal)}.")
     if made.against:
@@ -189,7 +202,7 @@ def _raise(made: Certificate) -> None:
 
 def why(
     what: Annotated[
-        str, typer.Argument(help="`fill`, `order`, or a row's address: TOPIC/PARTITION/WRITER/TASK/N/ROW.")
+        str, typer.Argument(help="`fill`, `order`, a client id, or a row's address: TOPIC/PARTITION/WRITER/TASK/N/ROW.")
     ],
     which: Annotated[
         str, typer.Argument(help="Of a fill: trade id, row number or `latest`; of an order: its id.")

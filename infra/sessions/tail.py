@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from infra.sessions.address import cause_of
 from infra.sessions.rows_text import row_columns, row_values
 from schemas.declare import Event
 from schemas.errors import ConfigInvalid
@@ -154,10 +155,6 @@ def _values(
 
 
 def _cause(chunk: Chunk, index: int) -> str:
-    """`topic number/partition/writer/row` of the row's cause; empty for what a timer did."""
-    if chunk.cause.topic == 0:
-        return ""
-    return (
-        f"{chunk.cause.topic}/{chunk.cause.partition}/{writer_label(chunk.cause.writer)}/"
-        f"{int(chunk.rows['cause_row'][index])}"
-    )
+    """Address of the row's cause, as `shriven why` takes it; empty for what a timer or a foreign message did."""
+    found = cause_of(chunk.cause, int(chunk.rows["cause_row"][index]))
+    return str(found) if found else ""

@@ -46,6 +46,21 @@ def change(log: MemoryLog, key: WriterKey, row: int, column: str) -> tuple[int, 
     raise AssertionError("no such row")
 
 
+@pytest.mark.parametrize("way", ["value", "time"])
+def test_changed_input_is_named_as_the_cause_of_the_first_row_that_differs(way: str) -> None:
+    log = recorded()
+    key = next(key for key in written_keys(log, MIXER) if key.topic == 5 and log.last[key] >= 3)
+    assert replay_task(MIXER, key.writer % 64, Mixer(), reader_of(log)).difference is None
+    whole = reader_of(log)
+    chunk = next(chunk for chunk in whole.chunks(key) if chunk.cause.topic and chunk.row_last >= 3)
+    cause = WriterKey(*chunk.cause)
+    row = int(chunk.rows["cause_row"][-1])
+    change(log, cause, row, "trade_id" if way == "value" else "ts_recv_ns")
+    found = replay_task(MIXER, key.writer % 64, Mixer(), reader_of(log)).difference
+    assert found is not None
+    assert found.input == (cause, row)
+
+
 @pytest.mark.parametrize(
     ("topic", "column"), [(5, "bid_price_e8"), (5, "reserved_b"), (7, "volume_e8"), (5, "cause_row")]
 )
