@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -36,6 +36,7 @@ from connectors.lease import Lease
 from connectors.order_budget import Priority
 from connectors.private_rest import PrivateRest, error_code, objects_of
 from connectors.rawbatch import RawSink
+from connectors.reconciliation import Difference, OpenOrder, StillSettling, VenueState
 from connectors.rest import Answer, RestClient, is_loopback
 from connectors.session import SessionOptions
 from connectors.user_stream import UserStream
@@ -69,6 +70,7 @@ class GatewayOptions:
         answer_timeout_s: no answer for so long means unknown.
         parallel_max: requests in flight; cancels come on top.
         stop_grace_s: at a stop, how long to wait for answers to what is in flight.
+        settle_every_s: between two readings of the venue's state while ours has not caught up with it.
         listen_key_renew_s: the key lives for an hour.
         countdown_s: the venue cancels everything so long after our last renewal, which comes three times as often;
             0: never.
@@ -85,51 +87,11 @@ class GatewayOptions:
     countdown_s: float = 60.0
     clock_every_s: float = 300.0
     stop_grace_s: float = 2.0
+    settle_every_s: float = 0.5
     retry_base_s: float = 0.2
     retry_ceiling_s: float = 10.0
     permissions_url: str = ""
     session: SessionOptions = field(default_factory=SessionOptions)
-
-
-class OpenOrder(NamedTuple):
-    """An order that the venue has open; `order_id` 0: somebody else's."""
-
-    order_id: int
-    client_id: str
-    symbol: str
-
-
-@dataclass(frozen=True)
-class VenueState:
-    """What the venue has, read during a reconciliation.
-
-    Attributes:
-        orders: open ones, conditional ones too.
-        positions_e8: by instrument id, signed, without zeros.
-        balances_e8: wallet balance by asset id.
-    """
-
-    orders: tuple[OpenOrder, ...]
-    positions_e8: dict[int, int]
-    balances_e8: dict[int, int]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Something of which we and the venue have different ideas.
-
-    Attributes:
-        subject: `position binance_usdm:BTCUSDT`.
-        ours, venue: the two values.
-        resolution: what is done about it, for people and for the log.
-        material: nothing new is sent until somebody resumes.
-    """
-
-    subject: str
-    ours: int
-    venue: int
-    resolution: str
-    material: bool
 
 
 @dataclass
@@ -171,7 +133,8 @@ class Gateway:
         commands: batches of ORDER_COMMAND rows; when it ends, what waits is still carried out.
         lease: see connectors/lease.py.
         refusal: asked right before a new or changed order is sent: why it must not go, or "". Kills live here.
-        compare: our state against the venue's, in every reconciliation.
+        compare: our state against the venue's, in every reconciliation; raises `StillSettling` while what is under
+            way may be why they differ. Nothing new is sent before it has an answer.
         since_ns: when this account was last heard of, in an earlier life; own trades are asked for from then. 0: never.
         sync: see `PrivateRest`.
 
@@ -257,6 +220,11 @@ class Gateway:
         """A person looked at the differences: send again."""
         self.status.halted = ""
         self._wake.set()
+
+    def look_again(self) -> None:
+        """Read the venue's state once more. New orders wait for it."""
+        self._on_lost()
+        self._unsettled.set()
 
     async def cancel_all(self, timeout_s: float = 60.0) -> Cancelled:
         """Cancel everything now; see connectors/emergency.py."""
@@ -515,6 +483,13 @@ class Gateway:
             self._unsettled.clear()
             try:
                 await self.reconcile()
+            except StillSettling as settling:
+                self.status.last_trouble = f"reconciliation: {settling}"
+                for request in settling.asks:
+                    await self.rest.ask(request)
+                self._unsettled.set()
+                await asyncio.sleep(self.options.settle_every_s)
+                continue
             except (_NotNow, PeerProtocolError, KeyError, TypeError, ValueError) as error:
                 self.status.last_trouble = f"reconciliation: {error!r}"
                 log.warning("%s", self.status.last_trouble)
@@ -522,6 +497,7 @@ class Gateway:
                 await asyncio.sleep(backoff.next_s())
                 continue
             backoff.healthy()
+            self.status.last_trouble = ""
             if not self._unsettled.is_set():
                 self._ready.set()
                 self.status.ready = True
@@ -543,21 +519,21 @@ class Gateway:
             await self._read_trades(symbol, self._since_ms - OVERLAP_MS if self._since_ms else started_ms)
         self._since_ms = started_ms
         found = VenueState(
-            tuple(_open_order(order) for order in orders),
+            tuple(self._open_order(order) for order in orders),
             {self._instrument(symbol): amount for symbol, amount in positions_of(rows).items()},
             {instrument_id(str(row["asset"])): parse_e8(str(row["balance"])) for row in balances},
         )
-        self.status.reconciliations += 1
         self._judge(self._compare(found))
+        self.status.reconciliations += 1
         return found
 
     def _judge(self, differences: Sequence[Difference]) -> None:
         self.status.differences = list(differences)
         for one in differences:
-            log.warning("%s: ours %d, the venue's %d: %s", one.subject, one.ours, one.venue, one.resolution)
-        material = [one.subject for one in differences if one.material]
+            log.warning("%s: %s", one.resolution.name, one.text)
+        material = [one.text for one in differences if one.material]
         if material:
-            self.status.halted = "we and the venue differ in " + ", ".join(material)
+            self.status.halted = "we and the venue differ: " + "; ".join(material)
 
     async def _read_trades(self, symbol: str, start_ms: int) -> None:
         """Own trades since then. An order that a trade belongs to is asked for first: only that answer has its client
@@ -591,6 +567,14 @@ class Gateway:
 
     def _instrument(self, symbol: str) -> int:
         return instrument_id(instrument_name(self._exchange.venue, symbol))
+
+    def _open_order(self, order: dict[str, Any]) -> OpenOrder:
+        algo, symbol = "algoId" in order, str(order["symbol"])
+        client_id = str(order["clientAlgoId" if algo else "clientOrderId"])
+        return OpenOrder(
+            order_id_from(client_id), client_id, symbol, int(order["algoId" if algo else "orderId"]),
+            self._instrument(symbol), parse_e8(str(order["quantity" if algo else "origQty"])),
+        )  # fmt: skip
 
     # --- Keeping alive.
 
@@ -656,8 +640,3 @@ def command_text(command: np.void) -> str:
     order_id = int(command["order_id"])
     what = f"#{-order_id}" if order_id < 0 else client_id_of(order_id)  # below 0: an adopted one
     return f"{method} {api.ALGO_ORDER if conditional and order_id > 0 else api.ORDER} {what}"
-
-
-def _open_order(order: dict[str, Any]) -> OpenOrder:
-    client_id = str(order["clientAlgoId" if "algoId" in order else "clientOrderId"])
-    return OpenOrder(order_id_from(client_id), client_id, str(order["symbol"]))

@@ -36,6 +36,7 @@ class Status:
         service: its name.
         state, detail: how it is, and what it is doing in words.
         pid, started_ns, updated_ns: who wrote this, and when.
+        beat_ns: when its main loop last turned, where it says so: this file is written by another thread.
         rss_bytes: resident memory now.
         rss_bytes_warm: resident memory when the first rows had passed: what is above it later has grown.
         rows_in, rows_out, bytes_in, bytes_out, dead, repeats_dropped, row_gaps, checkpoints, reconnects: since it
@@ -51,6 +52,7 @@ class Status:
     pid: int = 0
     started_ns: int = 0
     updated_ns: int = 0
+    beat_ns: int = 0
     rss_bytes: int = 0
     rss_bytes_warm: int = 0
     rows_in: int = 0

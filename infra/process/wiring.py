@@ -11,19 +11,18 @@ from typing import Any
 
 import structlog
 
-from connectors.credentials import Credentials, load_credentials
+from connectors.credentials import load_credentials
 from connectors.gateway import GatewayOptions
-from connectors.rest import is_loopback
-from connectors.signing import HmacSigner
 from connectors.simulator.config import VenueConfig
-from connectors.simulator.private_config import PAPER_KEY, PAPER_SECRET
 from connectors.simulator.venue import SimulatedVenue
 from connectors.venues import venue_parts
 from infra.cli.output import say
 from infra.config import Config, config
 from infra.place import NO_BROKER, Place, address_or_none, running_address
+from infra.process.clearing import paper_credentials
 from infra.process.connector import ConnectorProcess
-from infra.process.gateway import GatewayProcess
+from infra.process.deadman import DEADMAN_S
+from infra.process.gateway import GatewayProcess, GatewaySettings, Sources
 from infra.process.service import service, stop_on_signal
 from infra.process.status import Status, fill_from_runners
 from infra.process.vitals import CONNECTOR_SLOTS, SHIPPER_SLOT, Vitals, slot_of
@@ -47,7 +46,6 @@ from streams.topics import TOPIC_BY_NUMBER, topic
 from streams.worker import Worker
 
 JOURNAL = topic("sys.journal.v1")
-PAPER_ACCOUNT = "paper"
 
 
 def run_workers(where: Place, rows: Sequence[Pipeline]) -> None:
@@ -56,6 +54,7 @@ def run_workers(where: Place, rows: Sequence[Pipeline]) -> None:
 
     def fill(status: Status) -> None:
         fill_from_runners(status, runners)
+        status.facts = {"pipelines": [row.name for row in rows]}
 
     vitals = vitals_of(where, slot_of(row.number for row in rows), runners)
     with service(where.service, where.session, where.config, fill, where.parent_pid, vitals) as (stop, status):
@@ -161,13 +160,22 @@ def run_connector(where: Place, venue: str, symbols: Sequence[str], ws_url: str,
 
 
 def run_gateway(
-    where: Place, venue: str, symbols: Sequence[str], ws_url: str, rest_url: str, keys: Path | None, live: bool
+    where: Place,
+    venue: str,
+    symbols: Sequence[str],
+    ws_url: str,
+    rest_url: str,
+    keys: Path | None,
+    live: bool,
+    deadman_s: float = DEADMAN_S,
+    deadman_flatten: bool = False,
 ) -> None:
     """Send orders to a venue until asked to stop.
 
     Args:
         keys: a file of API keys; None: the paper account of a simulated venue on this machine.
         live: real money is allowed.
+        deadman_s, deadman_flatten: see infra/process/gateway.py.
     """
     session = where.session
     exchange = venue_parts(Venue.parse(venue)).exchange.at(
@@ -182,30 +190,22 @@ def run_gateway(
         sink = local_sink(session, row, task)
         return Runner(row, task, rule, source, sink, SYSTEM_CLOCK, incarnation=session.incarnation)
 
-    commands: Source = LocalSource(session.log, session.incarnation)
-    if where.broker:
-        group = f"shriven.{session.name}.gateway-{venue}"
-        commands = KafkaSource(Kafka(where.broker), group, session.incarnation, session.created_ns)
+    def source(name: str) -> Source:
+        if not where.broker:
+            return LocalSource(session.log, session.incarnation)
+        group = f"shriven.{session.name}.{name}"
+        return KafkaSource(Kafka(where.broker), group, session.incarnation, session.created_ns)
+
     switches = LocalSource(session.log, session.incarnation)
-    options = GatewayOptions(live=live)
-    process = GatewayProcess(
-        session, exchange, credentials, [*symbols], commands, switches, make_runner, options
-    )  # fmt: skip
+    sources = Sources(source(f"gateway-{venue}"), switches, source(f"gateway-{venue}-ours"))
+    told = GatewaySettings(
+        where.service, str(keys.absolute()) if keys else "", deadman_s, deadman_flatten, GatewayOptions(live=live)
+    )
+    process = GatewayProcess(session, exchange, credentials, [*symbols], sources, make_runner, told)
     vitals = vitals_of(where, CONNECTOR_SLOTS[f"{venue}_private"], process.runners)
     with service(where.service, session, where.config, process.fill, where.parent_pid, vitals) as (stop, status):
         status.write("running")
         process.run(stop)
-
-
-def paper_credentials(rest_url: str) -> Credentials:
-    """The published key of the simulated venue; nobody else takes it.
-
-    Raises:
-        ConfigInvalid: the venue is not on this machine.
-    """
-    if not is_loopback(rest_url):
-        raise ConfigInvalid("Orders at a real venue need keys: --keys FILE, and --live-money when they are for real.")
-    return Credentials(PAPER_KEY, HmacSigner(PAPER_SECRET), PAPER_ACCOUNT)
 
 
 # --- the shipper ---

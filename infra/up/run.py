@@ -25,14 +25,15 @@ from connectors.simulator.faults import fault_help as venue_fault_help
 from infra.broker.embedded import Broker, OnProgress
 from infra.config import Config
 from infra.kafka.topics import apply, leader_of, plan
-from infra.place import broker_settings, session_directory
+from infra.place import EMBEDDED, NO_BROKER, broker_settings, session_directory
 from infra.process.status import Status, read_all
 from infra.process.warm import is_warm
 from infra.sessions import store as sessions
 from infra.sessions.store import Session
 from infra.up.display import Display
+from infra.up.guard import Guard
 from infra.up.paper import start_trading
-from infra.up.plan import BROKER_FAULTS, EMBEDDED, NO_BROKER, Feed, ProcessFault, UpPlan
+from infra.up.plan import BROKER_FAULTS, Feed, ProcessFault, UpPlan
 from infra.up.settled import Cast, Settling
 from infra.up.supervisor import ENTRY, ChildSpec, ChildState, Supervisor
 from infra.up.view import ProcessLine
@@ -104,7 +105,9 @@ class Up:
         self._owns_broker = False
         self._address = "" if plan.broker == NO_BROKER else plan.broker
         self._first_book_s: float | None = None
+        self._first_fill_s: float | None = None
         self._faults_seen: dict[str, int] = {}
+        self._guard: Guard | None = None
         self._troubles: dict[str, str] = {}
         self._broker_away = False  # by a fault, until it is undone
         self._broker_seen_ns = 0
@@ -150,12 +153,16 @@ class Up:
         """Compile the kernels into numba's cache in a process of its own, beside everything else."""
         if is_warm(self._config.cache):
             return None
-        self._display.note("compiling the kernels (once after each change; about a minute)")
+        self._display.note("compiling the kernels (once after each change; one to two minutes)")
         return subprocess.Popen([*ENTRY, "warm", "--parent", str(os.getpid())], stdin=subprocess.DEVNULL)
 
     def _wait_warm(self, warming: subprocess.Popen[bytes] | None) -> None:
-        if warming is not None and warming.wait() != 0:
+        if warming is None:
+            return
+        if warming.wait() != 0:
             self._display.note("the kernels could not be compiled ahead; each process compiles its own")
+        else:
+            self._display.note(f"kernels are compiled after {self._elapsed_s():.1f} s; starting the processes")
 
     def _start_broker(self, progress: OnProgress) -> None:
         if self.plan.broker == NO_BROKER:
@@ -165,6 +172,7 @@ class Up:
             self._broker = Broker(broker_settings(self._config), self._clock)
             started = self._broker.start(progress, owned=True)
             self._address, self._owns_broker = started.bootstrap, not started.was_running
+            self._display.note(f"Kafka answers on {self._address} after {self._elapsed_s():.1f} s")
         changes = apply(self._address, plan(self._address))
         if changes:
             self._display.note(f"{len(changes)} topics made or configured on {self._address}")
@@ -246,11 +254,13 @@ class Up:
 
     def _watch(self, supervisor: Supervisor, session: Session, watcher: Watcher) -> None:
         """Until everything played was written down, or the time is up; for ever without an end."""
-        begun_ns = self._clock.monotonic_ns()
+        begun_ns: int | None = None
         settling = Settling(self._cast(), self._clock, "to_connectors") if self.plan.until_end else None
         while True:
-            elapsed_s = (self._clock.monotonic_ns() - begun_ns) / 1e9
             statuses = self._look(supervisor, session, watcher)
+            if begun_ns is None and _have_begun(supervisor, statuses):
+                begun_ns = self._clock.monotonic_ns()  # a slow start is not part of --for
+            elapsed_s = (self._clock.monotonic_ns() - begun_ns) / 1e9 if begun_ns is not None else 0.0
             self._inflict(supervisor)
             if settling is not None and not settling.behind(statuses):
                 return
@@ -272,10 +282,14 @@ class Up:
         """One turn: children, statuses, topics, display."""
         self._step(supervisor)
         statuses = read_all(session.status)
+        self._watch_gateways(supervisor, session, statuses)
         picture = watcher.look(statuses)
         if picture.first_book_ns and self._first_book_s is None:
             self._first_book_s = self._elapsed_s()
             self._display.note(f"first book after {self._first_book_s:.1f} s")
+        if picture.first_fill_ns and self._first_fill_s is None:
+            self._first_fill_s = self._elapsed_s()
+            self._display.note(f"first fill after {self._first_fill_s:.1f} s")
         for status in statuses.values():
             for fault in status.facts.get("faults", ())[self._faults_seen.get(status.service, 0) :]:
                 self._display.note(f"{status.service}: fault {fault}")
@@ -283,6 +297,13 @@ class Up:
             self._say_trouble(status)
         self._display.show(picture, _process_lines(supervisor, statuses), self._elapsed_s())
         return statuses
+
+    def _watch_gateways(self, supervisor: Supervisor, session: Session, statuses: Mapping[str, Status]) -> None:
+        """A kill is carried out, also when a gateway hangs or is dead."""
+        if self._guard is None:
+            self._guard = Guard(session, gateways_of(self.plan), self._child, self._clock)
+        for done in self._guard.look(supervisor, statuses):
+            self._display.note(done)
 
     def _say_trouble(self, status: Status) -> None:
         """A connector that hears nothing says why, once per reason."""
@@ -378,6 +399,7 @@ class Up:
             synthetic=self.plan.synthetic,
             interrupted=interrupted,
             time_to_first_book_s=self._first_book_s,
+            time_to_first_fill_s=self._first_fill_s,
             elapsed_s=self._elapsed_s(),
         )
         session.save_report(summary)
@@ -393,6 +415,10 @@ def _process_lines(supervisor: Supervisor, statuses: Mapping[str, Status]) -> li
             ProcessLine(name, state, child.pid, status.rss_bytes, child.restarts, status.rows_in, status.rows_out)
         )
     return lines
+
+
+def _have_begun(supervisor: Supervisor, statuses: Mapping[str, Status]) -> bool:
+    return all(name in statuses and statuses[name].state != "starting" for name in supervisor.children)
 
 
 def _check_targets(faults: list[ProcessFault], plan: UpPlan) -> None:

@@ -90,6 +90,7 @@ class Supervisor:
 
     def __init__(self, logs: Path, clock: Clock = SYSTEM_CLOCK, entry: Sequence[str] = ENTRY) -> None:
         self.children: dict[str, Child] = {}
+        self._held: set[str] = set()
         self._logs = logs
         self._clock = clock
         self._entry = tuple(entry)
@@ -112,7 +113,8 @@ class Supervisor:
         for child in self.children.values():
             if child.state is ChildState.RUNNING and child.process.poll() is not None:
                 happened.append(self._ended(child))
-            if child.state is ChildState.WAITING and self._clock.monotonic_ns() >= child.start_again_ns:
+            due = self._clock.monotonic_ns() >= child.start_again_ns and child.spec.name not in self._held
+            if child.state is ChildState.WAITING and due:
                 child.process = self._spawn(child.spec, child.log)
                 child.state = ChildState.RUNNING
         return happened
@@ -132,6 +134,13 @@ class Supervisor:
                 child.process.wait()
             if child.state is not ChildState.FINISHED:
                 child.state = ChildState.STOPPED
+
+    def hold(self, name: str) -> None:
+        """Do not start it again before `release`: somebody else does its work."""
+        self._held.add(name)
+
+    def release(self, name: str) -> None:
+        self._held.discard(name)
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to one child (faults, tests)."""

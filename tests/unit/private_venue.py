@@ -63,6 +63,7 @@ class PrivateVenue:
     headers: dict[str, str] = field(default_factory=dict)
     skew_ms: int = 0
     orders: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ended: dict[str, dict[str, Any]] = field(default_factory=dict)
     positions: dict[str, float] = field(default_factory=dict)
     trades: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
@@ -134,10 +135,10 @@ class PrivateVenue:
             case "POST /fapi/v1/order":
                 return self._place(params)
             case "DELETE /fapi/v1/order":
-                order = self.orders.pop(params["origClientOrderId"], None)
+                order = self.orders.pop(self._name(params), None)
                 return (200, order | {"status": "CANCELED"}) if order else refused(-2011, "Unknown order sent.")
             case "GET /fapi/v1/order":
-                order = self.orders.get(params.get("origClientOrderId", ""))
+                order = self.orders.get(self._name(params)) or self.ended.get(self._name(params))
                 return (200, order) if order else refused(-2013, "Order does not exist.")
             case "DELETE /fapi/v1/allOpenOrders":
                 self.orders = {
@@ -146,6 +147,13 @@ class PrivateVenue:
                 return 200, {"code": 200, "msg": "The operation of cancel all open order is done."}
             case _:
                 return 200, {}
+
+    def _name(self, params: Params) -> str:
+        """Client id of the order that is meant."""
+        if "orderId" not in params:
+            return params.get("origClientOrderId", "")
+        wanted = int(params["orderId"])
+        return next((name for name, order in self.orders.items() if order["orderId"] == wanted), "")
 
     def _place(self, params: Params) -> Reply:
         name, quantity = params["newClientOrderId"], params["quantity"]
@@ -163,6 +171,7 @@ class PrivateVenue:
             self.positions[params["symbol"]] = round(
                 self.positions.get(params["symbol"], 0) + sign * float(quantity), 3
             )
+            self.ended[name] = order | {"status": "FILLED", "executedQty": quantity}
         return 200, order
 
     async def _serve_rest(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

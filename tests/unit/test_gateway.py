@@ -21,9 +21,10 @@ from connectors.binance_usdm.private_wire import (
 )
 from connectors.credentials import Credentials
 from connectors.emergency import cancel_all, flatten
-from connectors.gateway import Difference, Gateway, GatewayOptions, VenueState
+from connectors.gateway import Gateway, GatewayOptions
 from connectors.lease import FileLease
 from connectors.private_rest import PrivateRest
+from connectors.reconciliation import Difference, VenueState
 from connectors.session import SessionOptions
 from connectors.signing import HmacSigner
 from processors.api import Batch, Outputs
@@ -31,7 +32,17 @@ from schemas.declare import Heap, Rows
 from schemas.errors import ConfigInvalid, Fenced, InputInvalid, ResourceExhausted, WatchdogExpired
 from schemas.events import FrameKind, Side
 from schemas.instruments import instrument_id
-from schemas.trading import ORDER_COMMAND, CommandKind, OrderFlag, OrderKind, ReportKind, client_id_of, order_id_from
+from schemas.trading import (
+    ORDER_COMMAND,
+    CommandKind,
+    DifferenceKind,
+    OrderFlag,
+    OrderKind,
+    ReportKind,
+    Resolution,
+    client_id_of,
+    order_id_from,
+)
 from streams.clock import SYSTEM_CLOCK
 from tests.unit.private_venue import DROP, HANG, KEY, SECRET, PrivateVenue, private_venue, refused
 
@@ -490,13 +501,13 @@ def test_material_difference_halts_until_somebody_resumes() -> None:
         def compare(state: VenueState) -> list[Difference]:
             found.append(state)
             venue_e8 = state.positions_e8.get(BTC, 0)
-            return [Difference("position binance_usdm:BTCUSDT", 0, venue_e8, "somebody must look", True)]
+            return [Difference(DifferenceKind.POSITION, BTC, 0, venue_e8, Resolution.HALTED, "somebody must look")]
 
         bench = Bench(venue, compare=compare)
         await bench.ready()
         bench.send(command(1))
         await bench.until(lambda: bench.gateway.status.refused == 1)
-        assert bench.gateway.status.halted == "we and the venue differ in position binance_usdm:BTCUSDT"
+        assert bench.gateway.status.halted == "we and the venue differ: somebody must look"
         bench.gateway.resume()
         bench.send(command(2))
         await bench.until(lambda: client_id_of(2) in venue.orders)
