@@ -79,7 +79,7 @@ def event_of_report(orders, k, line, settings):  # type: ignore[no-untyped-def]
         if ended:
             return RISEN if can_rise(orders, k) else REPEAT
         if kind == _ACKNOWLEDGED:
-            return REPEAT if orders[k, KNOWN] == 1 else ACKNOWLEDGED
+            return _event_of_acknowledged(orders, k, line)
         return REPEAT if orders[k, TRIGGERED] == 1 else TRIGGERED_EVENT
     if kind == _AMENDED:
         return _event_of_amended(orders, k, line)
@@ -110,6 +110,17 @@ def _event_of_fill(orders, k, line):  # type: ignore[no-untyped-def]
     if left > 0:
         return FILL_PART
     return FILL_FULL if left == 0 else FILL_OVER
+
+
+@part
+def _event_of_acknowledged(orders, k, line):  # type: ignore[no-untyped-def]
+    """The venue may accept less than was wanted: a reduce-only order is cut to the position."""
+    if orders[k, KNOWN] == 0:
+        return ACKNOWLEDGED
+    event = _event_of_values(orders, k, line, REPEAT)
+    if event == AMENDED_UNASKED and 0 < line[L_QUANTITY] <= orders[k, FILLED]:
+        return STATUS_FILLED  # a fill was heard first, and it was all
+    return event
 
 
 @part

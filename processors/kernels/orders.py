@@ -219,6 +219,8 @@ def _note(memory, rules, k, event, before, line):  # type: ignore[no-untyped-def
         _nothing_wanted(orders, k)
     elif event == ev.STATUS_FILLED:
         orders[k, o.QUANTITY] = orders[k, o.FILLED]
+    elif event == ev.ACKNOWLEDGED:
+        _take_values(orders, k, line)
     elif event == ev.AHEAD:
         _note_told(orders, k, before, line)
     elif event == ev.SENT:

@@ -285,6 +285,26 @@ def test_fill_before_the_acknowledgement_is_counted_and_stands_for_it() -> None:
     ]  # fmt: skip
 
 
+def test_order_that_the_venue_accepts_for_less_is_filled_by_that() -> None:
+    desk = Desk().decide().say(R.SENT).hear(report(R.ACKNOWLEDGED, quantity_e8=6 * ONE, price_e8=100 * ONE))
+    assert desk.orders["quantity_e8"].tolist()[-1] == 6 * ONE
+    assert desk.hear(fill(1, 6)).states[-1] is S.FILLED
+
+
+def test_order_accepted_for_less_and_filled_before_that_is_heard_is_over() -> None:
+    desk = Desk().decide().say(R.SENT).hear(fill(1, 6))
+    assert desk.states[-1] is S.PARTIALLY_FILLED
+    desk.hear(report(R.ACKNOWLEDGED, quantity_e8=6 * ONE, price_e8=100 * ONE))
+    assert (desk.states[-1], desk.orders["quantity_e8"].tolist()[-1]) == (S.FILLED, 6 * ONE)
+
+
+def test_acknowledgement_from_before_an_amend_changes_nothing() -> None:
+    heard = report(R.ACKNOWLEDGED, quantity_e8=10 * ONE, price_e8=100 * ONE, ts_event_ns=START_NS)
+    desk = Desk().decide().say(R.SENT).hear(heard).amend(101, 12)
+    desk.hear(report(R.AMENDED, quantity_e8=12 * ONE, price_e8=101 * ONE)).hear(heard)
+    assert desk.orders[["quantity_e8", "price_e8"]].tolist()[-1] == (12 * ONE, 101 * ONE)
+
+
 def test_fill_heard_again_and_in_a_status_is_counted_once() -> None:
     desk = in_state(S.OPEN).hear(
         fill(1, 4), fill(1, 4), fill(1, 4), status(S.PARTIALLY_FILLED, 4), fill(2, 6), fill(1, 4)

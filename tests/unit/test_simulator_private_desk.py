@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from connectors.simulator.listing import E8, exchange_info
 from connectors.simulator.matching import OrderKind
 from connectors.simulator.private_config import AccountConfig, PrivateRules
-from connectors.simulator.private_orders import Status, VenueOrder
+from connectors.simulator.private_orders import Status, VenueOrder, trade_document
 from connectors.simulator.private_request import Parameters
 from connectors.simulator.private_tickets import read_ticket
 from connectors.simulator.rest import Refused
@@ -528,6 +528,16 @@ def test_whatever_is_traded_quantities_and_money_are_conserved(
         with suppress(Refused):
             act(trading, step)
         check(trading)
+
+
+def test_profit_of_a_trade_is_told_with_eight_decimals_in_the_stream_and_in_the_list_of_trades() -> None:
+    trading = Trading()
+    trading.order("BUY", "0.010")
+    trading.order("SELL", "0.003")
+    told = [body["o"] for _, body in trading.events if body["e"] == "ORDER_TRADE_UPDATE"]
+    streamed = [order["rp"] for order in told if order["x"] == "TRADE"]
+    assert streamed == ["0.00000000", "-0.00030000"]  # bought at the offer, sold at the bid: a tick of 0.1 on 0.003
+    assert [trade_document(trade)["realizedPnl"] for trade in trading.desk.trades[1]] == streamed
 
 
 def test_accounts_are_numbered_from_one() -> None:
