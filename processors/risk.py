@@ -158,6 +158,7 @@ class _Scratch:
     def __init__(self) -> None:
         self.decisions = np.zeros((DECISIONS_PER_CALL_MAX, lay.DECISION_WORDS), dtype=np.int64)
         self.denials = np.zeros((DENIALS_PER_CALL_MAX, lay.DENIAL_WORDS), dtype=np.int64)
+        self.found = np.zeros((lay.REASONS, 3), dtype=np.int64)
         self.dead = np.zeros((DEAD_PER_CALL_MAX, 3), dtype=np.int64)
         self.cursor = np.zeros(lay.CURSOR_SIZE, dtype=np.int64)
 
@@ -253,7 +254,7 @@ class Risk:
     # Requests.
 
     def _judge(self, state: State, batch: Batch, out: Outputs) -> None:
-        words = as_words(batch.rows)
+        requests = as_words(batch.rows).reshape(-1, lay.REQUEST_WORDS)
         origin, last = batch.origin, batch.row_first + len(batch.rows) - 1
         first_id = order_id_of(origin.incarnation, origin.writer, batch.row_first)
         order_id_of(origin.incarnation, origin.writer, last)  # refuses rows that have no id
@@ -262,9 +263,9 @@ class Risk:
         cursor[lay.FORCED] = -1
         while status != lay.DONE:
             status = kernel.judge_requests(
-                words, batch.row_first, at, first_id, self._settings, state["meta"], state["instruments"],
+                requests, batch.row_first, at, first_id, self._settings, state["meta"], state["instruments"],
                 state["owners"], state["rings"], state["lanes"], state["orders"], state["places"], state["recent"],
-                scratch.decisions, scratch.denials, cursor,
+                scratch.found, scratch.decisions, scratch.denials, cursor,
             )  # fmt: skip
             at, decisions, denials = cursor[: lay.DENIALS + 1].tolist()
             if decisions:
@@ -575,6 +576,8 @@ class Risk:
         on_grid_of_minimum = row["kind"] in (InstrumentKind.PERPETUAL, InstrumentKind.FUTURE, InstrumentKind.OPTION)
         own[lay.ORIGIN] = values["price_min"] if on_grid_of_minimum else 0
         own[list(_INSTRUMENT_AMOUNTS.values())] = list(values.values())
+        for step in (lay.TICK, lay.LOT):
+            own[step + lay.INVERSE : step + lay.MOST + 1] = _grid(int(own[step]))
         own[[lay.KNOWN, lay.VENUE, lay.STATUS]] = 1, int(row["venue"]), int(row["status"])
         own[lay.EXPIRY_NS] = int(row["expiry_ns"])
         own[lay.QUOTED_IN], own[lay.BASE] = (
@@ -614,6 +617,14 @@ _INSTRUMENT_AMOUNTS: Mapping[str, int] = {
     "quantity_min": lay.SIZE_LOW, "quantity_max": lay.SIZE_HIGH, "market_quantity_max": lay.MARKET_HIGH,
     "notional_min": lay.WORTH_LOW, "multiplier": lay.MULTIPLIER,
 }  # fmt: skip
+
+
+def _grid(step: int) -> Words:
+    """Inverse, turn and most of a step (see `risk_layout.py`); of 0, everything is a multiple."""
+    if step == 0:
+        return np.zeros(3, dtype=np.int64)
+    turn = (step & -step).bit_length() - 1
+    return np.array([pow(step >> turn, -1, 1 << 64), turn, ((1 << 64) - 1) // step], dtype=np.uint64).view(np.int64)
 
 
 def _check_scope(scope: int, subject: int) -> None:

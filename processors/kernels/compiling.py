@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from numba import config, njit
+from numba.core import types
 
 from schemas import events, trading
 
 Function = Callable[..., Any]
+_kind_of: Any = types.unliteral  # of a constant: that of any number like it
 JIT_DISABLED: bool = bool(vars(config)["DISABLE_JIT"])  # NUMBA_DISABLE_JIT: kernels are plain functions
 
 
@@ -57,4 +59,13 @@ def part(function: Function) -> Any:
 
 def inlined(function: Function) -> Any:
     """A part that becomes one piece with its caller: handing over many arrays costs more than such a part does."""
-    return _compiled(function, _nrt=False, forceinline=True)
+    compiled = _compiled(function, _nrt=False, forceinline=True)
+    if not JIT_DISABLED:
+        template_of = compiled.get_call_template
+
+        def once_for_all_constants(args: Any, named: Any) -> Any:
+            """Type a call. numba would compile the part anew for every constant that it is handed."""
+            return template_of([_kind_of(kind) for kind in args], {name: _kind_of(named[name]) for name in named})
+
+        compiled.get_call_template = once_for_all_constants
+    return compiled

@@ -66,24 +66,24 @@ def share(value, some, whole):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def add(table, line, column, change):  # type: ignore[no-untyped-def]
+def add(own, column, change):  # type: ignore[no-untyped-def]
     """Add, unless the sum would leave its range."""
-    total = table[line, column] + change
+    total = own[column] + change
     if total > lay.AMOUNT_MAX or total < -lay.AMOUNT_MAX:
-        table[line, lay.BEYOND] = 1
+        own[lay.BEYOND] = 1
     else:
-        table[line, column] = total
+        own[column] = total
 
 
 @inlined
-def equity(owners, at):  # type: ignore[no-untyped-def]
+def equity(own):  # type: ignore[no-untyped-def]
     """Profit since the beginning: realised, less fees, and unrealised."""
-    return owners[at, lay.REALISED] - owners[at, lay.FEES] + owners[at, lay.UNREALISED]
+    return own[lay.REALISED] - own[lay.FEES] + own[lay.UNREALISED]
 
 
 @part
 def _note_peak(owners, at):  # type: ignore[no-untyped-def]
-    now = equity(owners, at)
+    now = equity(owners[at])
     owners[at, lay.PEAK] = max(owners[at, lay.PEAK], now)
     owners[at, lay.PEAK_DAY] = max(owners[at, lay.PEAK_DAY], now)
 
@@ -98,7 +98,7 @@ def move_clock(meta, owners, recv_ns):  # type: ignore[no-untyped-def]
         return
     meta[lay.NEXT_DAY_NS] = (recv_ns // lay.DAY_NS + 1) * lay.DAY_NS
     for at in range(1, meta[lay.OWNERS]):
-        owners[at, lay.DAY_BASE] = equity(owners, at)
+        owners[at, lay.DAY_BASE] = equity(owners[at])
         owners[at, lay.PEAK_DAY] = owners[at, lay.DAY_BASE]
 
 
@@ -109,27 +109,27 @@ def advance(meta, owners, recv_ns):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def set_exposure(owners, parent, table, line, longest, shortest):  # type: ignore[no-untyped-def]
+def set_exposure(parent, own, longest, shortest):  # type: ignore[no-untyped-def]
     """LONG and SHORT of a pair or lane are now these; its account's or strategy's sums follow."""
-    before = max(abs(table[line, lay.LONG]), abs(table[line, lay.SHORT]))
-    add(owners, parent, lay.GROSS, max(abs(longest), abs(shortest)) - before)
-    add(owners, parent, lay.LONG, longest - table[line, lay.LONG])
-    add(owners, parent, lay.SHORT, shortest - table[line, lay.SHORT])
-    table[line, lay.LONG] = longest
-    table[line, lay.SHORT] = shortest
+    before = max(abs(own[lay.LONG]), abs(own[lay.SHORT]))
+    add(parent, lay.GROSS, max(abs(longest), abs(shortest)) - before)
+    add(parent, lay.LONG, longest - own[lay.LONG])
+    add(parent, lay.SHORT, shortest - own[lay.SHORT])
+    own[lay.LONG] = longest
+    own[lay.SHORT] = shortest
 
 
 @part
-def _expose(owners, parent, table, line, mark, multiplier):  # type: ignore[no-untyped-def]
+def _expose(parent, own, mark, multiplier):  # type: ignore[no-untyped-def]
     """Value a pair or lane at the mark."""
-    longest = money(mark, table[line, lay.HELD] + table[line, lay.BUYING], multiplier)
+    longest = money(mark, own[lay.HELD] + own[lay.BUYING], multiplier)
     shortest = longest
-    if table[line, lay.BUYING] != 0 or table[line, lay.SELLING] != 0:
-        shortest = money(mark, table[line, lay.HELD] - table[line, lay.SELLING], multiplier)
+    if own[lay.BUYING] != 0 or own[lay.SELLING] != 0:
+        shortest = money(mark, own[lay.HELD] - own[lay.SELLING], multiplier)
     if longest == TOO_MUCH or shortest == TOO_MUCH:
-        table[line, lay.BEYOND] = 1
+        own[lay.BEYOND] = 1
     else:
-        set_exposure(owners, parent, table, line, longest, shortest)
+        set_exposure(parent, own, longest, shortest)
 
 
 @part
@@ -137,8 +137,8 @@ def _expose_lane(instruments, owners, lanes, lane):  # type: ignore[no-untyped-d
     """Exposure of a lane and its pair."""
     k = lanes[lane, lay.INSTRUMENT_AT]
     mark, multiplier = instruments[k, lay.MARK], instruments[k, lay.MULTIPLIER]
-    _expose(owners, lanes[lane, lay.STRATEGY_AT], lanes, lane, mark, multiplier)
-    _expose(owners, lanes[lane, lay.ACCOUNT_AT], owners, lanes[lane, lay.PAIR_AT], mark, multiplier)
+    _expose(owners[lanes[lane, lay.STRATEGY_AT]], lanes[lane], mark, multiplier)
+    _expose(owners[lanes[lane, lay.ACCOUNT_AT]], owners[lanes[lane, lay.PAIR_AT]], mark, multiplier)
 
 
 @part
@@ -152,8 +152,8 @@ def _mark_profit(instruments, owners, lanes, lane):  # type: ignore[no-untyped-d
         return
     change = worth - lanes[lane, lay.COST] - lanes[lane, lay.UNREALISED]
     lanes[lane, lay.UNREALISED] += change
-    add(owners, lanes[lane, lay.ACCOUNT_AT], lay.UNREALISED, change)
-    add(owners, lanes[lane, lay.STRATEGY_AT], lay.UNREALISED, change)
+    add(owners[lanes[lane, lay.ACCOUNT_AT]], lay.UNREALISED, change)
+    add(owners[lanes[lane, lay.STRATEGY_AT]], lay.UNREALISED, change)
 
 
 @part
@@ -259,12 +259,24 @@ def _dequeue(meta, orders, line):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def _take_first(meta, orders, line):  # type: ignore[no-untyped-def]
+    """`_dequeue` of the first."""
+    after = orders[line, lay.QUEUE_NEXT]
+    meta[lay.QUEUE_FIRST] = after
+    if after == 0:
+        meta[lay.QUEUE_LAST] = 0
+    else:
+        orders[after, lay.QUEUE_PREVIOUS] = 0
+
+
+@inlined
 def take_line(meta, orders, places, order_id, lane, lanes, side, kind, flags):  # type: ignore[no-untyped-def]
     """A line for a new order: that of the order that ended longest ago, which is forgotten. 0: all are in use."""
     line = meta[lay.QUEUE_FIRST]
     if line == 0:
         return line
-    _dequeue(meta, orders, line)
+    _take_first(meta, orders, line)
+    orders[line, lay.QUEUED] = 0
     old = orders[line, lay.ORDER_ID]
     if old != 0:
         _unchain(orders, places, lay.BY_ID, id_place(places, old), lay.NEXT_ID, line)
@@ -340,6 +352,17 @@ def _resting_price(orders, line):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def _note_best(pair, buys, price):  # type: ignore[no-untyped-def]
+    """One more order may rest at the price; 0: it does not."""
+    best, unsure = (lay.BEST_BUY, lay.UNSURE_BUY) if buys else (lay.BEST_SELL, lay.UNSURE_SELL)
+    if price == 0 or pair[unsure] == 1:
+        return
+    known = pair[best]
+    if known == 0 or (price > known if buys else price < known):
+        pair[best] = price
+
+
+@inlined
 def _rest(orders, owners, pair, line):  # type: ignore[no-untyped-def]
     """Keep the pair's best resting prices; UNSURE when the best one may have gone."""
     buys = orders[line, lay.ORDER_SIDE] == _BUY
@@ -348,28 +371,29 @@ def _rest(orders, owners, pair, line):  # type: ignore[no-untyped-def]
     orders[line, lay.RESTING] = price
     if before != 0 and before == owners[pair, best] and price != before:
         owners[pair, unsure] = 1
-    if price == 0 or owners[pair, unsure] == 1:
-        return
-    known = owners[pair, best]
-    if known == 0 or (price > known if buys else price < known):
-        owners[pair, best] = price
+    _note_best(owners[pair], buys, price)
 
 
 @inlined
-def best_resting(orders, owners, pair, buys):  # type: ignore[no-untyped-def]
+def best_resting(orders, pair, buys):  # type: ignore[no-untyped-def]
     """Highest price of the account's resting buys, or lowest of its sells; 0 without any."""
     best, unsure = (lay.BEST_BUY, lay.UNSURE_BUY) if buys else (lay.BEST_SELL, lay.UNSURE_SELL)
-    if owners[pair, unsure] == 1:
-        found = np.int64(0)
-        line = owners[pair, lay.FIRST_ORDER]
-        while line != 0:
-            price = orders[line, lay.RESTING]
-            if price != 0 and (orders[line, lay.ORDER_SIDE] == _BUY) == buys:
-                found = price if found == 0 else (max(found, price) if buys else min(found, price))
-            line = orders[line, lay.NEXT]
-        owners[pair, best] = found
-        owners[pair, unsure] = 0
-    return owners[pair, best]
+    if pair[unsure] == 1:
+        pair[best] = _search_resting(orders, pair[lay.FIRST_ORDER], buys)
+        pair[unsure] = 0
+    return pair[best]
+
+
+@part
+def _search_resting(orders, line, buys):  # type: ignore[no-untyped-def]
+    """Best price of one side in a pair's list of open orders; 0 without any."""
+    found = np.int64(0)
+    while line != 0:
+        price = orders[line, lay.RESTING]
+        if price != 0 and (orders[line, lay.ORDER_SIDE] == _BUY) == buys:
+            found = price if found == 0 else (max(found, price) if buys else min(found, price))
+        line = orders[line, lay.NEXT]
+    return found
 
 
 @inlined
@@ -396,8 +420,8 @@ def settle_order(meta, orders, owners, lanes, line, is_open):  # type: ignore[no
     if change != 0:
         orders[line, lay.COUNTED] = counted
         column = lay.BUYING if orders[line, lay.ORDER_SIDE] == _BUY else lay.SELLING
-        add(lanes, lane, column, change)
-        add(owners, pair, column, change)
+        add(lanes[lane], column, change)
+        add(owners[pair], column, change)
     _rest(orders, owners, pair, line)
     ended = is_open == 0 and counted == 0
     if ended and orders[line, lay.QUEUED] == 0:
@@ -405,6 +429,60 @@ def settle_order(meta, orders, owners, lanes, line, is_open):  # type: ignore[no
     elif not ended and orders[line, lay.QUEUED] == 1:
         _dequeue(meta, orders, line)
     return change != 0
+
+
+@inlined
+def open_order(  # type: ignore[no-untyped-def]
+    meta, orders, places, account, strategy, pair, lane, at, order_id, tag, side, kind, flags, price, stop, quantity
+):
+    """`take_line`, `set_tag`, `settle_order` of an approved order on lane `at`, in one; there must be a free line."""
+    line = meta[lay.QUEUE_FIRST]
+    _take_first(meta, orders, line)
+    old = orders[line, lay.ORDER_ID]
+    if old != 0:
+        _unchain(orders, places, lay.BY_ID, id_place(places, old), lay.NEXT_ID, line)
+    account_id, strategy_id = lane[lay.LANE_ACCOUNT], lane[lay.LANE_STRATEGY]
+    by_id, by_tag = id_place(places, order_id), tag_place(places, account_id, strategy_id, tag)
+    first = pair[lay.FIRST_ORDER]
+    rests = price if kind in (_LIMIT_ORDER, _STOP_LIMIT) else np.int64(0)
+    before_id, before_tag = places[lay.BY_ID, by_id], places[lay.BY_TAG, by_tag]
+    own = orders[line]
+    own[lay.ORDER_ID] = order_id
+    own[lay.TAG] = tag
+    own[lay.ORDER_ACCOUNT] = account_id
+    own[lay.ORDER_STRATEGY] = strategy_id
+    own[lay.ORDER_LANE] = at
+    own[lay.ORDER_SIDE] = side
+    own[lay.ORDER_KIND] = kind
+    own[lay.ORDER_FLAGS] = flags
+    own[lay.ORDER_OPEN] = 1
+    own[lay.LIMIT_PRICE] = price
+    own[lay.STOP_PRICE] = stop
+    own[lay.TOTAL] = quantity
+    own[lay.ASKED_PRICE] = 0
+    own[lay.ASKED_TOTAL] = 0
+    own[lay.ASKED_TOLD] = 0
+    own[lay.SEEN] = 0
+    own[lay.COUNTED] = quantity
+    own[lay.RESTING] = rests
+    own[lay.NEXT_ID] = before_id
+    own[lay.NEXT_TAG] = before_tag
+    own[lay.TAGGED] = 1
+    own[lay.NEXT] = first
+    own[lay.PREVIOUS] = 0
+    own[lay.QUEUED] = 0
+    places[lay.BY_ID, by_id] = line
+    places[lay.BY_TAG, by_tag] = line
+    pair[lay.FIRST_ORDER] = line
+    if first != 0:
+        orders[first, lay.PREVIOUS] = line
+    pair[lay.OPEN] += 1
+    account[lay.OPEN] += 1
+    strategy[lay.OPEN] += 1
+    column = lay.BUYING if side == _BUY else lay.SELLING
+    add(lane, column, quantity)
+    add(pair, column, quantity)
+    _note_best(pair, side == _BUY, rests)
 
 
 # Rows.
@@ -740,14 +818,14 @@ def _book_fill(owners, lanes, lane, buys, quantity, worth, fee, now):  # type: i
         released = share(lanes[lane, lay.COST], closing, abs(held))
         realised = -sign * closed_worth - released
     cost_change = sign * (worth - closed_worth) - released
-    add(lanes, lane, lay.HELD, sign * quantity)
-    add(owners, lanes[lane, lay.PAIR_AT], lay.HELD, sign * quantity)
-    add(lanes, lane, lay.COST, cost_change)
-    add(lanes, lane, lay.TRIP, realised - fee)
+    add(lanes[lane], lay.HELD, sign * quantity)
+    add(owners[lanes[lane, lay.PAIR_AT]], lay.HELD, sign * quantity)
+    add(lanes[lane], lay.COST, cost_change)
+    add(lanes[lane], lay.TRIP, realised - fee)
     for at in (account, strategy):
-        add(owners, at, lay.COST, cost_change)
-        add(owners, at, lay.REALISED, realised)
-        add(owners, at, lay.FEES, fee)
+        add(owners[at], lay.COST, cost_change)
+        add(owners[at], lay.REALISED, realised)
+        add(owners[at], lay.FEES, fee)
     if closing != 0 and closing == abs(held):
         _close_trip(owners, lanes, lane, now)
 

@@ -37,13 +37,15 @@ META_SIZE = 13
 
 # Columns of `instruments`.
 INSTRUMENT, KNOWN, VENUE, STATUS, ORIGIN = 0, 1, 2, 3, 4  # ORIGIN: prices are ORIGIN + k × TICK
-TICK, LOT, PRICE_LOW, PRICE_HIGH, SIZE_LOW, SIZE_HIGH, MARKET_HIGH, WORTH_LOW = 5, 6, 7, 8, 9, 10, 11, 12
-MULTIPLIER, EXPIRY_NS, QUOTED_IN, BASE = 13, 14, 15, 16
-BID, ASK, QUOTE_NS, QUOTE_ROW, QUOTE_PARTITION, TRUST, QUOTED = 17, 18, 19, 20, 21, 22, 23
-MARK, MARK_BID, MARK_ASK, MARKED = 24, 25, 26, 27  # middle, bid, ask of the last trusted touch; before one: last fill
-FIRST_LANE = 28
-MOVE_LIMIT, MOVE_SCOPE, MOVE_UNTIL_NS, MOVE_SEEN = 29, 30, 31, 32
-INSTRUMENT_COLUMNS = 33
+PRICE_LOW, PRICE_HIGH, SIZE_LOW, SIZE_HIGH, MARKET_HIGH, WORTH_LOW = 5, 6, 7, 8, 9, 10
+MULTIPLIER, EXPIRY_NS, QUOTED_IN, BASE = 11, 12, 13, 14
+BID, ASK, QUOTE_NS, QUOTE_ROW, QUOTE_PARTITION, TRUST, QUOTED = 15, 16, 17, 18, 19, 20, 21
+MARK, MARK_BID, MARK_ASK, MARKED = 22, 23, 24, 25  # middle, bid, ask of the last trusted touch; before one: last fill
+FIRST_LANE = 26
+MOVE_LIMIT, MOVE_SCOPE, MOVE_UNTIL_NS, MOVE_SEEN = 27, 28, 29, 30
+TICK, LOT = 31, 35  # each with what tells its multiples without dividing:
+INVERSE, TURN, MOST = 1, 2, 3  # of the odd part modulo 2^64; how often 2 divides it; the greatest multiple's count
+INSTRUMENT_COLUMNS = 39
 
 # Columns of `owners`. Those of HOLDING are the same in `lanes`.
 KIND, ID, ID_TWO = 0, 1, 2  # a pair: lines of account and instrument
@@ -52,11 +54,11 @@ HELD, BUYING, SELLING, LONG, SHORT, BEYOND = 3, 4, 5, 6, 7, 8  # BEYOND: a sum l
 GROSS, REALISED, FEES, UNREALISED, COST = 9, 10, 11, 12, 13
 DAY_BASE, PEAK, PEAK_DAY, STREAK, LAST_LOSS_NS = 14, 15, 16, 17, 18
 OPEN = 19
-ORDERS_HEAD, SECOND_TAIL, MINUTE_TAIL, CANCELS_HEAD, CANCELS_TAIL = 20, 21, 22, 23, 24  # counts into the rings
-BEST_BUY, BEST_SELL, UNSURE_BUY, UNSURE_SELL, FIRST_ORDER, LANES_OF = 25, 26, 27, 28, 29, 30  # of a pair
-HAS_ROW, ENABLED, CAPITAL, ROW_ACCOUNT, ROW_INSTRUMENT = 31, 32, 33, 34, 35  # of a strategy
-CURRENCY = 36  # of an account
-OWNER_COLUMNS = 37
+ORDERS_HEAD, CANCELS_HEAD = 20, 21  # counts into the rings
+BEST_BUY, BEST_SELL, UNSURE_BUY, UNSURE_SELL, FIRST_ORDER, LANES_OF = 22, 23, 24, 25, 26, 27  # of a pair
+HAS_ROW, ENABLED, CAPITAL, ROW_ACCOUNT, ROW_INSTRUMENT = 28, 29, 30, 31, 32  # of a strategy
+CURRENCY = 33  # of an account
+OWNER_COLUMNS = 34
 
 # Columns of `lanes`, beside HOLDING (3 … 8), UNREALISED and COST.
 LANE_INSTRUMENT, LANE_ACCOUNT, LANE_STRATEGY = 0, 1, 2  # ids
@@ -106,8 +108,7 @@ SETTINGS_SIZE = UNITS + REASONS
 
 # Entries of `cursor`.
 NEXT_ROW, DECISIONS, DENIALS, DEAD, LANE, FORCED = 0, 1, 2, 3, 4, 5
-THIS_ID, THIS_ROW, PAIR_VALUE, LANE_VALUE = 6, 7, 8, 9  # of the request in hand
-CURSOR_SIZE = 10
+CURSOR_SIZE = 6
 
 # Why a kernel came back.
 DONE, FULL, LANE_WANTED, REFRESH_WANTED, INSTRUMENT_WANTED = range(5)

@@ -91,6 +91,7 @@ class Calls:
     def __init__(self, rule: Risk, state: State) -> None:
         self.rule, self.settings = rule, rule._settings
         self.decisions = np.zeros((BATCH, lay.DECISION_WORDS), dtype=np.int64)
+        self.found = np.zeros((lay.REASONS, 3), dtype=np.int64)
         self.denials = np.zeros((2 * BATCH, lay.DENIAL_WORDS), dtype=np.int64)
         self.cursor = np.zeros(lay.CURSOR_SIZE, dtype=np.int64)
         self.cursor[lay.FORCED] = -1
@@ -100,7 +101,16 @@ class Calls:
     def judge(self, words: Words, row: int) -> None:
         """Judge requests, numbered from `row`."""
         status = kernel.judge_requests(
-            words, row, 0, row, self.settings, *self.arrays, self.decisions, self.denials, self.cursor
+            words.reshape(-1, lay.REQUEST_WORDS),
+            row,
+            0,
+            row,
+            self.settings,
+            *self.arrays,
+            self.found,
+            self.decisions,
+            self.denials,
+            self.cursor,
         )
         assert status == lay.DONE
 
