@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from infra import map
 from infra.cli import exit_codes
 from processors import risk_limits
+from schemas.errors import VenueRejected
 from streams import metrics
 from tests.recordings import ROOT, recording
 
@@ -69,50 +71,50 @@ def test_commands_run_in_the_order_of_the_text(tmp_path: Path) -> None:
         "SHRIVEN_SESSION": "",
     }  # fmt: skip
     for number, block in enumerate(blocks()):
-        left_running: Up | None = None
-        for line in block:
-            if command(line).startswith(tuple(LEFT_OUT)):
-                continue
-            words = shlex.split(command(line).replace("binance_usdm=RECORDING.gz", f"binance_spot={play}"))
-            if words[1] == "up" and "--until-end" not in words:
-                up = Up(words, environment, tmp_path / f"up-{number}.txt")
-                if "leave it running" in line:
-                    left_running = up
-                    up.wait_for("first fill after")
+        with ExitStack() as running:
+            for line in block:
+                if command(line).startswith(tuple(LEFT_OUT)):
+                    continue
+                words = shlex.split(command(line).replace("binance_usdm=RECORDING.gz", f"binance_spot={play}"))
+                if words[1] != "up" or "--until-end" in words:
+                    run(words, environment)
+                elif "leave it running" in line:
+                    running.enter_context(up(words, environment, tmp_path / f"up-{number}.txt", "first fill after"))
                 else:
-                    up.wait_for("first book after")
-                    up.end()
-            else:
-                done = subprocess.run(
-                    words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
-                )
-                assert done.returncode == 0, f"{line}\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
-        if left_running is not None:
-            left_running.end()
+                    with up(words, environment, tmp_path / f"up-{number}.txt", "first book after"):
+                        pass
 
 
-class Up:
-    """`up` in the background; what it prints goes to a file."""
+def run(words: list[str], environment: dict[str, str]) -> None:
+    """A command that ends. On a machine that stalls, a market may be too old to trade on: asked again."""
+    for _ in range(3):
+        done = subprocess.run(
+            words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        if done.returncode != VenueRejected.exit_code or "STALE" not in done.stderr:
+            break
+    assert done.returncode == 0, f"{words}\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
 
-    def __init__(self, words: list[str], environment: dict[str, str], log: Path) -> None:
-        self.words, self.log = words, log
-        with log.open("w") as out:
-            self.process = subprocess.Popen(
-                words, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-            )
 
-    def wait_for(self, marker: str) -> None:
+@contextmanager
+def up(words: list[str], environment: dict[str, str], log: Path, marker: str) -> Iterator[None]:
+    """`up` in the background, from the moment it says `marker` until a Ctrl-C; what it prints goes to a file."""
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            words, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
         deadline = time.monotonic() + UP_SECONDS_MAX
-        while marker not in self.log.read_text():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.process.kill()
-                raise AssertionError(f"{self.words} never said {marker!r}:\n{self.log.read_text()[-4000:]}")
+        while marker not in log.read_text():
+            assert process.poll() is None and time.monotonic() < deadline, f"no {marker!r}: {log.read_text()[-4000:]}"
             time.sleep(0.1)
-
-    def end(self) -> None:
-        """Ctrl-C."""
-        os.kill(self.process.pid, signal.SIGINT)
-        assert self.process.wait(STOP_SECONDS_MAX) == 0, self.log.read_text()[-4000:]
+        yield
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(STOP_SECONDS_MAX) == 0, log.read_text()[-4000:]
+    finally:
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGINT)
+            process.wait(STOP_SECONDS_MAX)
 
 
 def section(name: str) -> str:
