@@ -159,10 +159,9 @@ ORDER = np.dtype(
         ("instrument", "<u4"),
         ("side", "u1"),
         ("flight", "u1"),
-        ("used", "<u2"),
+        ("reserved", "<u2"),
     ]
 )
-TRADE = np.dtype([("trade_id", "<i8"), ("instrument", "<u4"), ("used", "<u4")])
 ASSET = np.dtype(
     [
         ("opened_ms", "<i8"),  # venue time of the opening balance; movements up to it are in it
@@ -245,7 +244,11 @@ class PrivateWire:
         counters[START_MS] = -1
         return {
             "orders": np.zeros(self.orders_max, dtype=ORDER),
-            "trades": np.zeros(self.trades_max, dtype=TRADE),
+            "order_ids": np.zeros(self.orders_max, dtype=np.int64),
+            "venue_order_ids": np.zeros(self.orders_max, dtype=np.int64),
+            "actual_ids": np.zeros(self.orders_max, dtype=np.int64),
+            "trade_ids": np.zeros(self.trades_max, dtype=np.int64),
+            "traded_in": np.zeros(self.trades_max, dtype=np.uint32),
             "assets": np.zeros(self.assets_max, dtype=ASSET),
             "counters": counters,
         }
@@ -446,16 +449,21 @@ class _Run:
         """Where an order of ours is remembered; -1."""
         if not order_id:
             return -1
-        found = np.flatnonzero(self._state["orders"]["order_id"] == order_id)
+        found = np.flatnonzero(self._used("order_ids") == order_id)
         return int(found[0]) if len(found) else -1
+
+    def _used(self, column: str) -> npt.NDArray[Any]:
+        """An array beside `orders`, as far as it was ever used: whole columns are searched, so they lie together."""
+        return self._state[column][: min(int(self._state["counters"][NEXT_ORDER]), len(self._state["orders"]))]
 
     def _slot_of(self, venue_order_id: int, instrument: int) -> int:
         """Where an order is remembered by its venue's id; -1."""
         orders = self._state["orders"]
         if not venue_order_id:
             return -1
-        same = (orders["venue_order_id"] == venue_order_id) | (orders["actual_id"] == venue_order_id)
-        found = np.flatnonzero(same & (orders["instrument"] == instrument) & (orders["used"] == 1))
+        same = (self._used("venue_order_ids") == venue_order_id) | (self._used("actual_ids") == venue_order_id)
+        found = np.flatnonzero(same)
+        found = found[orders["instrument"][found] == instrument]
         # One of ours first: what a conditional order became may have been heard of before we knew that it is ours.
         return int(found[np.argmax(orders["order_id"][found])]) if len(found) else -1
 
@@ -476,12 +484,14 @@ class _Run:
             slot = int(counters[NEXT_ORDER]) % len(orders)
             counters[NEXT_ORDER] += 1
             orders[slot] = np.zeros((), dtype=ORDER)
-            orders[slot]["order_id"], orders[slot]["used"] = new.order_id, 1
+            orders[slot]["order_id"] = new.order_id
             orders[slot]["side"] = new.side
         row = orders[slot]
         for name in ("venue_order_id", "actual_id", "instrument"):
             if getattr(new, name):
                 row[name] = getattr(new, name)
+        for column in ("order_id", "venue_order_id", "actual_id"):
+            self._state[f"{column}s"][slot] = row[column]
         row["deadline_ms"] = max(int(row["deadline_ms"]), new.deadline_ms)
         if new.sent == "GET" and not int(row["flight"]) & FLIGHT["GET"]:
             row["query_ms"] = new.query_ms  # of several in flight the oldest counts: it proves least
@@ -491,15 +501,16 @@ class _Run:
             row["flight"] &= ~FLIGHT[new.answered] & 0xFF
 
     def _learn_trade(self, instrument: int, trade_id: int) -> None:
-        trades, counters = self._state["trades"], self._state["counters"]
+        ids, counters = self._state["trade_ids"], self._state["counters"]
         if not self._traded(instrument, trade_id):
-            trades[int(counters[NEXT_TRADE]) % len(trades)] = (trade_id, instrument, 1)
+            at = int(counters[NEXT_TRADE]) % len(ids)
+            ids[at], self._state["traded_in"][at] = trade_id, instrument
             counters[NEXT_TRADE] += 1
 
     def _traded(self, instrument: int, trade_id: int) -> bool:
-        trades = self._state["trades"]
-        same = (trades["trade_id"] == trade_id) & (trades["instrument"] == instrument) & (trades["used"] == 1)
-        return bool(same.any())
+        ids = self._state["trade_ids"]
+        found = np.flatnonzero(ids[: min(int(self._state["counters"][NEXT_TRADE]), len(ids))] == trade_id)
+        return bool((self._state["traded_in"][found] == instrument).any())
 
     def _asset(self, asset: int) -> int:
         assets = self._state["assets"][: self._state["counters"][ASSETS]]

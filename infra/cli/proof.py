@@ -222,8 +222,10 @@ def why(
 
     if what.isdecimal() or order_id_from(what):
         what, which = "order", what
+    found = _session_of(what, which, session)
+    _bring(found)
     began_ns = monotonic_ns()
-    asked = Why(_session_of(what, which, session))
+    asked = Why(found)
     try:
         title, ways = _explained(asked, what, which)
     finally:
@@ -236,6 +238,21 @@ def why(
         return
     _print_ways(title, ways, whole)
     _say_took(asked, took_ns)
+
+
+def _bring(session: Session) -> None:
+    """The rows of a session that still runs over Kafka are copied first: what is there already stays."""
+    from infra.cli.output import say
+    from infra.config import config
+    from infra.process.wiring import pull
+    from schemas.errors import BrokerUnavailable
+
+    if session.sealed.exists() or session.plan.get("broker", "none") == "none":
+        return
+    try:
+        pull(config(), session)
+    except BrokerUnavailable as error:
+        say(f"Only what is on this machine can be shown, because Kafka does not answer: {error}")
 
 
 def _session_of(what: str, which: str, session: str) -> Session:

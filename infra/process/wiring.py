@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import structlog
@@ -18,6 +19,7 @@ from connectors.simulator.venue import SimulatedVenue
 from connectors.venues import venue_parts
 from infra.cli.output import say
 from infra.config import Config, config
+from infra.file_lock import exclusive
 from infra.place import NO_BROKER, Place, address_or_none, running_address
 from infra.process.clearing import paper_credentials
 from infra.process.connector import ConnectorProcess
@@ -40,12 +42,13 @@ from streams.local import LocalReader, LocalSink, LocalSource
 from streams.log import writer_keys
 from streams.pipelines import Pipeline, pipeline, tasks
 from streams.runner import Runner
-from streams.seal import seal
+from streams.seal import SEALED, seal
 from streams.shipper import Shipper, ShipperOptions
 from streams.topics import TOPIC_BY_NUMBER, topic
 from streams.worker import Worker
 
 JOURNAL = topic("sys.journal.v1")
+PULL_WAIT_S = 60.0
 
 
 def run_workers(where: Place, rows: Sequence[Pipeline]) -> None:
@@ -340,11 +343,24 @@ def seal_session(session: Session, address: str) -> dict[str, int]:
     reader = KafkaReader(Kafka(address), session.incarnation, session.created_ns)
     sealed = seal(reader, session.sealed)
     write_session(session, session.sealed)
+    rmtree(session.pulled, ignore_errors=True)
     counts: dict[str, int] = {}
     for key, row in sealed.rows.items():
         name = TOPIC_BY_NUMBER[key.topic].name
         counts[name] = counts.get(name, 0) + row
     return counts
+
+
+def pull(settings: Config, session: Session) -> int:
+    """Bring what the workers of a session wrote to Kafka so far beside its local log; new rows only. How many.
+
+    Raises:
+        BrokerUnavailable: its broker does not answer.
+    """
+    address = running_address(settings, str(session.plan["broker"]))
+    reader = KafkaReader(Kafka(address), session.incarnation, session.created_ns)
+    with exclusive(session.root / "pull.lock", PULL_WAIT_S, "copying rows from Kafka"):
+        return seal(reader, session.pulled, [row for row in SEALED if row.owner == "runner"]).frames
 
 
 def seal_from(settings: Config, session: Session, broker: str) -> dict[str, int]:

@@ -85,7 +85,7 @@ class RowStore:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self._roots = [root for root in (session.log, session.sealed) if root.exists()]
+        self._roots = [root for root in (session.log, session.sealed, session.pulled) if root.exists()]
         self._readers: dict[tuple[Path, WriterKey], LogReader] = {}
         self._keys: dict[int, dict[WriterKey, list[Path]]] = {}
         self._runs: dict[tuple[int, WriterKey], list[tuple[int, int, Done]]] = {}  # what `taken` has found
@@ -124,7 +124,7 @@ class RowStore:
 
     def elsewhere(self) -> str:
         """Where to find rows that are not here; "" when they would be."""
-        if self.session.plan.get("broker", "none") == "none" or self.session.sealed.exists():
+        if self.session.plan.get("broker", "none") == "none" or len(self._roots) > 1:
             return ""
         return f"its rows are in Kafka only. `shriven seal {self.session.name}` brings them here."
 

@@ -57,6 +57,11 @@ class Session:
         return self.root / "sealed"
 
     @property
+    def pulled(self) -> Path:
+        """What Kafka held of a session that still runs, when somebody asked; gone once it is sealed."""
+        return self.root / "pulled"
+
+    @property
     def snapshots(self) -> Path:
         return self.root / "snapshots"
 

@@ -106,7 +106,8 @@ def up(words: list[str], environment: dict[str, str], log: Path, marker: str) ->
     try:
         deadline = time.monotonic() + UP_SECONDS_MAX
         while marker not in log.read_text():
-            assert process.poll() is None and time.monotonic() < deadline, f"no {marker!r}: {log.read_text()[-4000:]}"
+            assert process.poll() is None, log.read_text()[-4000:]
+            assert time.monotonic() < deadline, f"no {marker!r}: {log.read_text()[-4000:]}"
             time.sleep(0.1)
         yield
         os.kill(process.pid, signal.SIGINT)
