@@ -515,8 +515,10 @@ class Gateway:
                 "The account is in hedge mode: it has long and short positions in one instrument. This gateway trades "
                 "one-way accounts only. Close the positions and switch the mode at the venue."
             )
+        since_ms = self._since_ms - OVERLAP_MS if self._since_ms else started_ms
+        await self._list(api.funding_paid(since_ms))  # the user stream says it once; who was not there has missed it
         for symbol in self._symbols:
-            await self._read_trades(symbol, self._since_ms - OVERLAP_MS if self._since_ms else started_ms)
+            await self._read_trades(symbol, since_ms)
         self._since_ms = started_ms
         found = VenueState(
             tuple(self._open_order(order) for order in orders),

@@ -32,7 +32,8 @@ RECV_WINDOW_MAX_MS = 60_000
 ORDER, ALGO_ORDER = "/fapi/v1/order", "/fapi/v1/algoOrder"
 OPEN_ORDERS, OPEN_ALGO_ORDERS = "/fapi/v1/openOrders", "/fapi/v1/openAlgoOrders"
 CANCEL_ALL, CANCEL_ALL_ALGO = "/fapi/v1/allOpenOrders", "/fapi/v1/algoOpenOrders"
-USER_TRADES, BALANCE = "/fapi/v1/userTrades", "/fapi/v3/balance"
+USER_TRADES, BALANCE, INCOME = "/fapi/v1/userTrades", "/fapi/v3/balance", "/fapi/v1/income"
+FUNDING_FEE, INCOME_MAX = "FUNDING_FEE", 1000
 ACCOUNT, POSITIONS = "/fapi/v3/account", "/fapi/v3/positionRisk"
 LISTEN_KEY, COUNTDOWN = "/fapi/v1/listenKey", "/fapi/v1/countdownCancelAll"
 PERMISSIONS, SERVER_TIME = "/sapi/v1/account/apiRestrictions", "/fapi/v1/time"
@@ -286,6 +287,12 @@ def user_trades(symbol: str, start_ms: int = 0, from_id: int = 0) -> Request:
     """Own trades of a symbol, oldest first, at most TRADES_MAX: from a trade id, else from a time on."""
     start = ("fromId", str(from_id)) if from_id else ("startTime", str(start_ms))
     return Request("GET", USER_TRADES, (("symbol", symbol), start, ("limit", str(TRADES_MAX))), symbol, weight=5)
+
+
+def funding_paid(start_ms: int) -> Request:
+    """Funding paid and received from a time on, oldest first."""
+    params = (("incomeType", FUNDING_FEE), ("startTime", str(start_ms)), ("limit", str(INCOME_MAX)))
+    return Request("GET", INCOME, params, weight=30)
 
 
 def query_venue_order(symbol: str, venue_order_id: int) -> Request:

@@ -69,6 +69,7 @@ SETTLE_MS = 2_000  # one second that the venue's clock may be behind a query's t
 OUT_REPORT, OUT_ACCOUNT = range(2)
 MS = 1_000_000
 I64_MAX = (1 << 63) - 1
+FUNDINGS_MAX = 32  # times of funding that are remembered, per asset
 ABSENT_FILLED = -1  # filled_e8 where the venue does not say it
 
 Json = dict[str, Any]
@@ -168,10 +169,14 @@ ASSET = np.dtype(
         ("last_ms", "<i8"),  # of the last event, to tell a repeat
         ("last_balance_e8", "<i8"),
         ("last_amount_e8", "<i8"),
+        ("fundings", "<i8"),  # how many times of funding were seen
+        ("forgotten_ms", "<i8"),  # the latest of those that are not remembered any more
         ("asset", "<u4"),
         ("used", "<u4"),
     ]
 )
+# What was booked for one time at which funding is exchanged; `whole`: the venue was asked, nothing is missing.
+FUNDING = np.dtype([("time_ms", "<i8"), ("amount_e8", "<i8"), ("whole", "<i8")])
 # Counters.
 NEXT_ORDER, NEXT_TRADE, ASSETS, START_MS, OPENED = range(5)  # START_MS -1: no start was seen
 
@@ -208,6 +213,7 @@ class _Found:
     learned: list[_Learned] = field(default_factory=list)
     trades: list[tuple[int, int]] = field(default_factory=list)  # instrument, trade id
     assets: list[Json] = field(default_factory=list)
+    fundings: list[tuple[int, int, int, int]] = field(default_factory=list)  # asset, time, booked in all, whole
     start_ms: int = -1
     opened: bool = False
 
@@ -250,6 +256,7 @@ class PrivateWire:
             "trade_ids": np.zeros(self.trades_max, dtype=np.int64),
             "traded_in": np.zeros(self.trades_max, dtype=np.uint32),
             "assets": np.zeros(self.assets_max, dtype=ASSET),
+            "fundings": np.zeros((self.assets_max, FUNDINGS_MAX), dtype=FUNDING),
             "counters": counters,
         }
 
@@ -403,6 +410,8 @@ class _Run:
             self._learn_trade(instrument, trade_id)
         for asset in found.assets:
             self._learn_asset(asset)
+        for asset_id, time_ms, amount_e8, whole in found.fundings:
+            self._learn_funding(asset_id, time_ms, amount_e8, whole)
         counters = self._state["counters"]
         if found.start_ms >= 0:
             counters[START_MS] = found.start_ms
@@ -527,6 +536,29 @@ class _Run:
         for name, value in new.items():
             self._state["assets"][slot][name] = value
 
+    def _funded(self, slot: int, time_ms: int) -> tuple[int, bool]:
+        """What is booked of the funding of that time, and whether that is all of it."""
+        if slot < 0:
+            return 0, False
+        known = self._state["assets"][slot]
+        times = self._state["fundings"][slot, : min(int(known["fundings"]), FUNDINGS_MAX)]
+        found = times[times["time_ms"] == time_ms]
+        if len(found):
+            return int(found[0]["amount_e8"]), bool(found[0]["whole"])
+        return 0, time_ms <= int(known["forgotten_ms"])
+
+    def _learn_funding(self, asset: int, time_ms: int, amount_e8: int, whole: int) -> None:
+        slot = self._asset(asset)
+        known, times = self._state["assets"][slot], self._state["fundings"][slot]
+        seen = int(known["fundings"])
+        same = np.flatnonzero(times[: min(seen, FUNDINGS_MAX)]["time_ms"] == time_ms)
+        at = int(same[0]) if len(same) else seen % FUNDINGS_MAX
+        if not len(same):
+            if seen >= FUNDINGS_MAX:
+                known["forgotten_ms"] = max(int(known["forgotten_ms"]), int(times[at]["time_ms"]))
+            known["fundings"] = seen + 1
+        times[at] = (time_ms, amount_e8, whole)
+
     # --- what was sent
 
     def _read_sent(self, at: int, found: _Found) -> None:
@@ -618,6 +650,8 @@ class _Run:
                 self._read_user_trade(found, _object(trade))
         elif path == api.BALANCE:
             self._read_balances(found, self._list(body))
+        elif path == api.INCOME:
+            self._read_funding(found, self._list(body))
 
     def _list(self, body: Any) -> list[Any]:
         if not isinstance(body, list):
@@ -809,19 +843,47 @@ class _Run:
                 amount_e8 == known["last_amount_e8"]
             ):  # fmt: skip
                 continue  # said twice: while a socket is renewed two of them say the same
-            found.assets.append(
-                {
-                    "asset": asset, "last_ms": event_ms, "last_balance_e8": balance_e8, "last_amount_e8": amount_e8,
-                    "opened_ms": int(known["opened_ms"]),
-                }
-            )  # fmt: skip
             counts = self._state["counters"][OPENED] and event_ms > known["opened_ms"] and reason not in STATEMENTS
+            told = {"asset": asset, "last_ms": event_ms, "last_balance_e8": balance_e8, "last_amount_e8": amount_e8}
+            if what is AccountEvent.FUNDING and counts:
+                booked_e8, whole = self._funded(slot, event_ms)
+                counts = not whole
+                if counts:
+                    found.fundings.append((asset, event_ms, _integer(booked_e8 + amount_e8, -I64_MAX), 0))
+            found.assets.append(told | {"opened_ms": int(known["opened_ms"])})
             found.updates.append(
                 {
                     "what": what, "asset": asset, "instrument": instrument, "balance_e8": balance_e8,
                     "amount_e8": amount_e8 if counts else 0, "ts_event_ns": _ns(event_ms),
                 }
             )  # fmt: skip
+
+    def _read_funding(self, found: _Found, items: list[Any]) -> None:
+        """What the user stream did not tell, for each time at which funding was exchanged."""
+        sums: dict[tuple[int, int], list[tuple[int, int]]] = {}  # asset, time → instrument, amount
+        for item in items:
+            row = _object(item)
+            if row["incomeType"] == api.FUNDING_FEE:
+                place = (instrument_id(_text(row["asset"])), _integer(row["time"]))
+                sums.setdefault(place, []).append((_instrument(row["symbol"]), _e8(row["income"])))
+        for (asset, time_ms), parts in sorted(sums.items()):
+            slot = self._asset(asset)
+            known = self._state["assets"][slot] if slot >= 0 else np.zeros((), dtype=ASSET)
+            booked_e8, whole = self._funded(slot, time_ms)
+            if not self._state["counters"][OPENED] or time_ms <= known["opened_ms"] or whole:
+                continue
+            paid_e8 = _integer(sum(amount for _, amount in parts), -I64_MAX)
+            amount_e8 = _integer(paid_e8 - booked_e8, -I64_MAX)
+            found.assets.append({"asset": asset})
+            found.fundings.append((asset, time_ms, paid_e8, 1))
+            if amount_e8:
+                alone = len(parts) == 1 and not booked_e8
+                found.updates.append(
+                    {
+                        "what": AccountEvent.FUNDING, "asset": asset, "instrument": parts[0][0] if alone else 0,
+                        "balance_e8": NOT_SAID, "amount_e8": amount_e8, "ts_event_ns": _ns(time_ms),
+                    }
+                )  # fmt: skip
 
     def _read_balances(self, found: _Found, items: list[Any]) -> None:
         """The first answer opens the books; later ones say what the venue has, and move nothing."""

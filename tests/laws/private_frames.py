@@ -97,12 +97,16 @@ def _stream(draw: st.DrawFn, symbol: str) -> Row:
 
 def _common(draw: st.DrawFn) -> Row:
     """What concerns all instruments."""
-    kind = draw(st.sampled_from(["start", "balance", "money", "money", "ignored", "nonsense", "market"]))
+    kind = draw(st.sampled_from(["start", "balance", "money", "money", "funding", "ignored", "nonsense", "market"]))
     if kind == "start":
         return FrameKind.CLOSE, EVERY_EPOCH, "start", "", "", PRIVATE_CONNECTION, 0
     if kind == "balance":
         body = json.dumps([{"asset": "USDT", "balance": draw(_amounts), "updateTime": T + draw(st.integers(0, 3))}])
         return FrameKind.REST, 1, body, "GET /fapi/v3/balance", "", PRIVATE_CONNECTION, 200
+    if kind == "funding":
+        paid = {"incomeType": "FUNDING_FEE", "symbol": "BTCUSDT", "asset": "USDT", "income": draw(_amounts)}
+        body = json.dumps([paid | {"time": T + draw(st.integers(0, 5))} for _ in range(draw(st.integers(0, 2)))])
+        return FrameKind.REST, 1, body, "GET /fapi/v1/income", "", PRIVATE_CONNECTION, 200
     if kind == "money":
         item = {"a": draw(st.sampled_from(["USDT", "BNB"])), "wb": draw(_amounts), "bc": draw(_amounts)}
         reason = draw(st.sampled_from(["FUNDING_FEE", "DEPOSIT", "ORDER", "ADJUSTMENT"]))

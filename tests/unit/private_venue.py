@@ -130,6 +130,8 @@ class PrivateVenue:
                 return 200, [row | {"positionSide": "BOTH"} for row in held]
             case "GET /fapi/v3/balance":
                 return 200, [{"asset": "USDT", "balance": "1000.0", "updateTime": self.now_ms()}]
+            case "GET /fapi/v1/income":
+                return 200, []
             case "GET /fapi/v1/userTrades":
                 return 200, [trade for trade in self.trades if trade["symbol"] == params["symbol"]]
             case "POST /fapi/v1/order":

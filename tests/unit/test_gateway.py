@@ -174,7 +174,7 @@ def test_state_of_the_venue_is_read_before_the_first_order_and_attempts_are_writ
         order_at = lines.index("POST /fapi/v1/order")
         first = ["GET /fapi/v1/time", "GET /sapi/v1/account/apiRestrictions", "GET /fapi/v1/exchangeInfo"]
         assert lines[:4] == [*first, "POST /fapi/v1/listenKey"]
-        state = ["openOrders", "openAlgoOrders", "positionRisk", "balance", "account", "userTrades"]
+        state = ["openOrders", "openAlgoOrders", "positionRisk", "balance", "account", "income", "userTrades"]
         assert [line.rpartition("/")[2] for line in lines[4:order_at]] == state
         assert written == [True] * len(lines)
         sent = [row[4] for row in bench.log.rows if row[0] is FrameKind.SENT and b"newClientOrderId" in row[4]]

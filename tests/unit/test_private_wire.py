@@ -487,6 +487,46 @@ def test_funding_of_an_isolated_position_names_its_instrument() -> None:
     assert row["instrument"] == BTC
 
 
+def funding(*paid: tuple[int, str, str]) -> list[Row]:
+    """Rows of GET /fapi/v1/income: time, symbol, amount."""
+    return [
+        {"incomeType": "FUNDING_FEE", "asset": "USDT", "time": at_ms, "symbol": symbol, "income": amount, "tranId": 9}
+        for at_ms, symbol, amount in paid
+    ]
+
+
+def told_funding(told: Told, *paid: tuple[int, str, str]) -> list[tuple[int, int]]:
+    """What it moves: amounts, and the instrument or 0."""
+    rows = told.frame(FrameKind.REST, orjson.dumps(funding(*paid)), "GET /fapi/v1/income", 200)[1]
+    assert all(row["balance_e8"] == NOT_SAID for row in rows)
+    return [(row["amount_e8"], row.get("instrument", 0)) for row in rows]
+
+
+def test_funding_that_nobody_heard_is_booked_when_it_is_asked_for_and_once() -> None:
+    told = Told()
+    assert told_funding(told, (T + 5, "BTCUSDT", "-3")) == [], "the books are not open"
+    told_balances(told, balances("100"))
+    assert told_funding(told, (T + 10, "BTCUSDT", "-3")) == [], "it is in the opening"
+    missed = [(T + 20, "BTCUSDT", "-1"), (T + 20, "ETHUSDT", "-2"), (T + 30, "BTCUSDT", "4")]
+    assert told_funding(told, *missed) == [(-3 * E8, 0), (4 * E8, BTC)]
+    assert told_funding(told, *missed) == []
+    late = told.stream(account_update("FUNDING_FEE", "97", "-3", T + 20))[1]
+    assert [row.get("amount_e8", 0) for row in late] == [0], "a late word of what was asked for moves nothing"
+
+
+def test_funding_that_the_stream_told_in_part_is_completed() -> None:
+    told = Told()
+    told_balances(told, balances("100"))
+    assert len(told.stream(account_update("FUNDING_FEE", "99", "-1", T + 20))[1]) == 1
+    earlier = (T + 15, "BTCUSDT", "-9")
+    assert told_funding(told, earlier, (T + 20, "BTCUSDT", "-1")) == [(-9 * E8, BTC)]
+    assert told_funding(told, (T + 20, "BTCUSDT", "-1"), (T + 20, "ETHUSDT", "-2")) == []
+    again = Told()
+    told_balances(again, balances("100"))
+    again.stream(account_update("FUNDING_FEE", "99", "-1", T + 20))
+    assert told_funding(again, (T + 20, "BTCUSDT", "-1"), (T + 20, "ETHUSDT", "-2")) == [(-2 * E8, 0)]
+
+
 def test_movement_that_two_sockets_tell_counts_once() -> None:
     told = Told()
     told_balances(told, balances("100"))
