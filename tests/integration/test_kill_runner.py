@@ -30,7 +30,7 @@ KILLS = int(os.environ.get("SHRIVEN_KILLS", "6"))
 TASK = 1
 
 
-@pytest.fixture(params=["local", pytest.param("kafka", marks=pytest.mark.broker)])
+@pytest.fixture(params=[pytest.param("local", marks=pytest.mark.slow), pytest.param("kafka", marks=pytest.mark.broker)])
 def transport(request: pytest.FixtureRequest, tmp_path: Path) -> Transport:
     return Local(tmp_path) if request.param == "local" else OnKafka(request.getfixturevalue("kafka"))
 

@@ -198,9 +198,10 @@ def test_dead_mans_lease_cancels_when_those_who_decide_are_silent_and_ends_when_
         running.until(lambda: running.venue("/fapi/v1/openOrders") != [])
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_broker_that_is_stopped_does_not_keep_the_account_in_the_market(tmp_path: Path) -> None:
-    with trading(tmp_path, "--fault", "broker_down@1:seconds=300", broker="embedded") as running:
+    with trading(tmp_path, "--fault", "broker_down@30:seconds=300", broker="embedded") as running:
         running.until(lambda: "fault: broker_down" in (tmp_path / "up.err").read_text())
         running.kill("all", "--flatten")
         check_done(running, GATEWAY)

@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.broker, pytest.mark.recording, pytest.mark.timeout(900
 
 NAME = "spot_ethusdt_20240808.gz"
 TRADES, SHARED = 6_106, 577
-PLAY_S = 10.0  # the recording's 346 s at speed 34
-SPEED = "34"
+PLAY_S = 20.0  # the recording's 346 s at speed 17
+SPEED = "17"
 KILLS_EACH = 2  # the supervisor gives a process up at six deaths within a minute
 CALM = "book.stale_after_ns=60000000000"  # what dies on a loaded machine may be away for more than five seconds
 TARGETS = ("book", "bars", "shipper")
@@ -42,6 +42,7 @@ def replayed(session: str, broker: str, data: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow  # every day, test_kill_runner.py kills a runner over Kafka, and test_kill_trade.py every process
 @pytest.mark.parametrize("seed", SEEDS)
 def test_killed_processes_lose_nothing_and_repeat_nothing(
     seed: int, kafka: str, tmp_path: Path, undisturbed: dict[str, Any]
@@ -67,7 +68,7 @@ def test_killed_processes_lose_nothing_and_repeat_nothing(
 
 @pytest.mark.slow
 def test_killed_connector_loses_no_appended_row_and_marks_the_hole(kafka: str, tmp_path: Path) -> None:
-    fault = "kill:connector-binance_spot@4"
+    fault = "kill:connector-binance_spot@8"
     summary = play(tmp_path, "--speed", SPEED, "--broker", kafka, "--fault", fault)
     book = summary["books"]["binance_spot:ETHUSDT"]
     assert book["trust"] == "SYNCED"

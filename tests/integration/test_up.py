@@ -235,7 +235,7 @@ def test_a_broker_that_another_run_stops_is_started_again(tmp_path: Path) -> Non
     wait_gone(tmp_path)
 
 
-@pytest.mark.slow  # tests/integration/test_kill_up.py kills more, over Kafka, every day
+@pytest.mark.slow  # test_kill_trade.py kills more, every day
 def test_a_killed_process_is_started_again_and_the_content_is_the_same(
     market: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
