@@ -33,7 +33,12 @@ def rows_of(out: Outputs, output: int) -> Rows:
 @pytest.mark.recording
 @pytest.mark.parametrize(
     "name",
-    ["usdm_btcusdt_20240808.gz", "usdm_ethusdt_20240808.gz", "spot_btcusdt_20240808.gz", "spot_ethusdt_20240808.gz"],
+    [
+        pytest.param("usdm_btcusdt_20240808.gz", marks=pytest.mark.slow),
+        pytest.param("usdm_ethusdt_20240808.gz", marks=pytest.mark.slow),
+        pytest.param("spot_btcusdt_20240808.gz", marks=pytest.mark.slow),
+        "spot_ethusdt_20240808.gz",
+    ],
 )
 def test_bars_of_every_kind_add_up_to_the_trades(name: str) -> None:
     """To the last unit. A far trade closes what is open."""

@@ -66,7 +66,9 @@ def test_one_instrument_gives_what_the_plain_twin_gives(rows: Rows) -> None:
 
 
 @pytest.mark.recording
-@pytest.mark.parametrize("name", ["usdm_btcusdt_20240808.gz", "spot_ethusdt_20240808.gz"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("usdm_btcusdt_20240808.gz", marks=pytest.mark.slow), "spot_ethusdt_20240808.gz"]
+)
 def test_real_trades_give_what_the_plain_twin_gives(name: str) -> None:
     trades = read_recording(recording(name)).trades[:4000]
     check_equal(BarsParameters("1s,1m,1d", "100", "5", "100000", profile_interval="1m"), trades)

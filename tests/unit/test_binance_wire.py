@@ -629,7 +629,9 @@ FACTS: Sequence[tuple[str, BinanceWire, str, int, int, int]] = (
 
 
 @pytest.mark.recording
-@pytest.mark.parametrize("fact", FACTS, ids=[fact[0] for fact in FACTS])
+@pytest.mark.parametrize(
+    "fact", [pytest.param(one, id=one[0], marks=[pytest.mark.slow] if one is not FACTS[0] else []) for one in FACTS]
+)
 def test_real_recordings_give_the_known_books(fact: tuple[str, BinanceWire, str, int, int, int]) -> None:
     """A plain book made of the rows equals the venue's own bookTicker on every update id that both have."""
     name, wire, symbol, dropped, applied, shared = fact
