@@ -39,8 +39,8 @@ def test_our_rows_end_as_the_venue_has_it_and_run_again_the_same() -> None:
         replayed(world.log, pipeline(name), 0, world.rule(name), cut_seed=1)
 
 
-def test_gateway_that_forgets_what_it_sent_is_found() -> None:
-    said = found_within(range(3, 20), FORGETFUL)  # the first one shows it, unless the weather changes
+def test_risk_that_trusts_every_book_is_found() -> None:
+    said = found_within(range(1, 20), Bugs(trusting=True))  # the first one shows it, unless the weather changes
     assert "--first" in said, "the seed is said, and how to run it again"
 
 

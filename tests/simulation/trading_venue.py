@@ -74,7 +74,7 @@ class SimulatedVenue:
         private = PrivateRules(
             request_latency_s=chance.choice([0.0, 0.01]), report_latency_s=chance.choice([0.0, 0.005]),
             jitter_s=chance.choice([0.0, 0.02]), seed=seed, refuses_at_once=chance.random() < 0.5,
-            funding_interval_s=chance.choice([0.0, 4.0, 11.0]),
+            funding_interval_s=(0.0, 4.0, 11.0)[seed % 3],
         )  # fmt: skip
         synthetic = SyntheticConfig(seed, symbols, clock.now_ns(), activity=0.8)
         config = VenueConfig(Venue.BINANCE_USDM, synthetic=synthetic, private=private)
