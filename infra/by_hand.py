@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from infra.limits import in_unit
 from infra.sessions.readback import instrument_names, topic_frames
 from infra.sessions.store import Session
 from infra.steering import OPERATOR, Wanted
@@ -27,7 +28,6 @@ DECISIONS, REQUESTS = topic("risk.decision.v1"), topic("oms.order_request.v1")
 OPERATOR_WRITER = OPERATOR_NUMBER * TASKS_MAX
 ON_THE_WAY = (OrderState.NEW, OrderState.PENDING_SUBMIT, OrderState.PENDING_AMEND, OrderState.PENDING_CANCEL)
 POLL_NS = 50_000_000
-MONEY_UNITS = (Unit.QUANTITY_E8, Unit.PRICE_E8, Unit.NOTIONAL_E8)
 AT_ONCE = (TimeInForce.IOC, TimeInForce.FOK)
 
 
@@ -158,9 +158,7 @@ def denial_text(row: np.void) -> str:
     reason, unit = Reason(int(row["reason"])), Unit(int(row["unit"]))
     if unit is Unit.NONE:
         return reason.name
-    value, limit = (
-        format_e8(int(row[column])) if unit in MONEY_UNITS else f"{int(row[column]):,}" for column in ("value", "limit")
-    )
+    value, limit = (in_unit(unit, int(row[column])) for column in ("value", "limit"))
     return f"{reason.name}: {value} against a limit of {limit} ({unit.name.lower().removesuffix('_e8')})"
 
 

@@ -98,4 +98,9 @@ def check_together(reason: Reason, value: int, in_force: Mapping[Reason, int]) -
 
 def shown(reason: Reason, value: int) -> str:
     """A value for people."""
-    return format_e8(value) if unit_of(reason) in AMOUNTS else f"{value:,}"
+    return in_unit(unit_of(reason), value)
+
+
+def in_unit(unit: Unit, value: int) -> str:
+    """A number that was compared, for people."""
+    return format_e8(value) if unit in AMOUNTS else f"{value:,}"

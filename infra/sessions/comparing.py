@@ -17,10 +17,11 @@ from infra.sessions.certificate import UNHASHED, code_text
 from infra.sessions.readback import frames, instrument_names, keys_of, root_of
 from infra.sessions.rows_text import row_columns, row_values
 from infra.sessions.store import Session
+from infra.up.summary import row_hash_of
 from schemas.declare import Event, Rows
 from schemas.events import JournalKind
 from schemas.frame import Frame
-from schemas.hashing import ContentHash, RowHash, has_content, topic_hash
+from schemas.hashing import ContentHash, has_content
 from streams.api import WriterKey
 from streams.pipelines import writer_label
 from streams.topics import TOPIC_BY_NUMBER, TOPICS, Topic, topic
@@ -133,22 +134,12 @@ def _compare_topic(row: Topic, first: Session, second: Session) -> TopicDiff | N
 
 
 def _side(row: Topic, session: Session) -> Side:
-    digests: dict[tuple[int, int, int, int], str] = {}
     content = ContentHash(row.event) if has_content(row.event) else None
-    count = 0
     root = root_of(session)
-    for key in keys_of(root, row):
-        row_hash = RowHash(row.event)
-        for frame in frames(root, key):
-            row_hash.update(frame.cause, frame.rows, frame.heap)
-            if content is not None:
-                content.update(frame.rows, frame.heap)
-        digests[key] = row_hash.hexdigest()
-        count += row_hash.row_count
+    count, digest = row_hash_of(root, row, keys_of(root, row), content)
     if content is None:
-        return Side(count, 0, topic_hash(digests), "", {})
-    counted = sum(content.row_counts.values())
-    return Side(count, counted, topic_hash(digests), content.hexdigest(), content.digests())
+        return Side(count, 0, digest, "", {})
+    return Side(count, sum(content.row_counts.values()), digest, content.hexdigest(), content.digests())
 
 
 def _first_apart(row: Topic, first: Session, second: Session, instrument: int) -> Apart | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from infra.limits import in_unit
 from infra.sessions.rows_text import text
 from schemas.declare import Rows
 from schemas.events import Hop, Side
@@ -27,7 +28,6 @@ TRADING_TOPICS = (
 OPERATOR = "operator"
 SHOWN_HOP = Hop.RECV_TO_OUTPUT
 PIPELINE_OF = {row.number: row.name for row in PIPELINES}
-MONEY_UNITS = (Unit.QUANTITY_E8, Unit.PRICE_E8, Unit.NOTIONAL_E8)
 PLACES = 2  # of money on the screen; the rows have all eight
 
 
@@ -139,8 +139,7 @@ def _compared(row: np.void) -> str:
     unit = Unit(int(row["unit"]))
     if unit is Unit.NONE:
         return ""
-    shown = (format_e8(int(row[name])) if unit in MONEY_UNITS else f"{int(row[name]):,}" for name in ("value", "limit"))
-    return " " + " against ".join(shown)
+    return " " + " against ".join(in_unit(unit, int(row[name])) for name in ("value", "limit"))
 
 
 def money(value_e8: int) -> str:
