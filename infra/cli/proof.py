@@ -21,6 +21,7 @@ BROKER = Annotated[str, typer.Option(help="embedded, none, or HOST:PORT; by defa
 SHOWN_CHARACTERS = 16
 WIRE_LINES = 60
 VALUE_CHARACTERS = 80
+COPIES = 3  # of a session that still runs, before a row that is not there counts as missing
 
 
 def mount(app: typer.Typer) -> None:
@@ -216,21 +217,11 @@ def why(
     Examples: `shriven why fill latest`, `shriven why order S0000K3W5TQ8X1`, `shriven why oms.fill/0/orders/0/7/12`.
     """
     from infra.cli.output import print_json
-    from infra.sessions.why import Why
     from schemas.trading import order_id_from
-    from streams.clock import monotonic_ns
 
     if what.isdecimal() or order_id_from(what):
         what, which = "order", what
-    found = _session_of(what, which, session)
-    _bring(found)
-    began_ns = monotonic_ns()
-    asked = Why(found)
-    try:
-        title, ways = _explained(asked, what, which)
-    finally:
-        asked.close()
-    took_ns = monotonic_ns() - began_ns
+    asked, title, ways, took_ns = _asked(_session_of(what, which, session), what, which)
     if json:
         name = asked.store.session.name
         content = [way.as_json() for way in ways]
@@ -240,19 +231,45 @@ def why(
     _say_took(asked, took_ns)
 
 
-def _bring(session: Session) -> None:
-    """The rows of a session that still runs over Kafka are copied first: what is there already stays."""
+def _asked(session: Session, what: str, which: str) -> tuple[Why, str, list[Way], int]:
+    """The answer, and how long it took to find. While a session runs over Kafka, a row may be copied a moment before
+    the rows that caused it: what was asked for is then held fast, and the rows copied once more."""
+    from infra.sessions.rowstore import RowMissing
+    from infra.sessions.why import Why
+    from streams.clock import monotonic_ns
+
+    for left in reversed(range(COPIES)):
+        grows = _bring(session)
+        began_ns = monotonic_ns()
+        asked = Why(session)
+        try:
+            what, which = _held(asked, what, which)
+            title, ways = _explained(asked, what, which)
+            return asked, title, ways, monotonic_ns() - began_ns
+        except RowMissing:
+            if not grows or not left:
+                raise
+        finally:
+            asked.close()
+    raise AssertionError("the last one raises")
+
+
+def _bring(session: Session) -> bool:
+    """The rows of a session that still runs over Kafka are copied first: what is there already stays. Whether a later
+    copy may bring more."""
     from infra.cli.output import say
     from infra.config import config
     from infra.process.wiring import pull
     from schemas.errors import BrokerUnavailable
 
     if session.sealed.exists() or session.plan.get("broker", "none") == "none":
-        return
+        return False
     try:
         pull(config(), session)
     except BrokerUnavailable as error:
         say(f"Only what is on this machine can be shown, because Kafka does not answer: {error}")
+        return False
+    return True
 
 
 def _session_of(what: str, which: str, session: str) -> Session:
@@ -273,15 +290,20 @@ def _session_of(what: str, which: str, session: str) -> Session:
     return match[0] if match else find(config(), LATEST)
 
 
+def _held(asked: Why, what: str, which: str) -> tuple[str, str]:
+    """The question with its row or order named, so that asked again it is the same: a later fill is another latest."""
+    if what == "fill":
+        return str(asked.find_fill(which or "latest").address), ""
+    if what == "order":
+        return what, str(asked.find_order(which))
+    return what, which
+
+
 def _explained(asked: Why, what: str, which: str) -> tuple[str, list[Way]]:
     from infra.sessions.address import parse_address
 
-    if what == "fill":
-        fill = asked.find_fill(which or "latest")
-        return str(fill.address), asked.fill(fill)
     if what == "order":
-        order_id = asked.find_order(which)
-        return f"order {order_id}", asked.order(order_id)
+        return f"order {which}", asked.order(int(which))
     address = parse_address(what)
     return str(address), asked.row(address)
 

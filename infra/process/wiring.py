@@ -354,13 +354,17 @@ def seal_session(session: Session, address: str) -> dict[str, int]:
 def pull(settings: Config, session: Session) -> int:
     """Bring what the workers of a session wrote to Kafka so far beside its local log; new rows only. How many.
 
+    Effects are copied before their causes, journals last: while they are written, that leaves the fewest rows whose
+    causes are not there yet.
+
     Raises:
         BrokerUnavailable: its broker does not answer.
     """
     address = running_address(settings, str(session.plan["broker"]))
     reader = KafkaReader(Kafka(address), session.incarnation, session.created_ns)
     with exclusive(session.root / "pull.lock", PULL_WAIT_S, "copying rows from Kafka"):
-        return seal(reader, session.pulled, [row for row in SEALED if row.owner == "runner"]).frames
+        written = [row for row in SEALED if row.owner == "runner"]
+        return seal(reader, session.pulled, sorted(written, key=lambda row: (row is JOURNAL, -row.number))).frames
 
 
 def seal_from(settings: Config, session: Session, broker: str) -> dict[str, int]:

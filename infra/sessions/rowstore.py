@@ -32,6 +32,10 @@ MARGIN_NS = 5_000_000  # by which a record's time may lie before its rows' (Kafk
 Mask = npt.NDArray[np.bool_]
 
 
+class RowMissing(ConfigInvalid):
+    """A row that is asked for is not there: not yet, not here, or never."""
+
+
 @dataclass(frozen=True)
 class Found:
     """One row.
@@ -103,7 +107,7 @@ class RowStore:
         """The row at an address.
 
         Raises:
-            ConfigInvalid: there is no such sequence, or no such row.
+            RowMissing: there is no such sequence, or no such row.
         """
         reasons = []
         for root in self._places(address.key.topic).get(address.key, []):
@@ -120,7 +124,7 @@ class RowStore:
                 return _found(address.key, address.row, frame.rows[at : at + 1], frame.heap, frame.cause)
             reasons.append("it is behind the last row")
         why = "; ".join(reasons) or self._no_sequence(address)
-        raise ConfigInvalid(f"There is no row {address} in session {self.session.name}: {why}")
+        raise RowMissing(f"There is no row {address} in session {self.session.name}: {why}")
 
     def elsewhere(self) -> str:
         """Where to find rows that are not here; "" when they would be."""

@@ -15,7 +15,8 @@ from crc32c import crc32c
 
 from connectors.binance_usdm.private_wire import PrivateWire
 from infra.cli.__main__ import run
-from infra.config import config
+from infra.config import Config, config
+from infra.process import wiring
 from infra.registry import PROCESSORS
 from infra.sessions.address import Address, parse_address, sequence_text
 from infra.sessions.readback import frames, keys_of
@@ -385,6 +386,34 @@ def test_why_takes_addresses_orders_and_fills_and_refuses_what_is_none(copy: Pro
         assert (made.code, made.out) == (ConfigInvalid.exit_code, "")
         assert said in made.err
     assert "as they went over the wire" in copy("why", "fill", "latest").out
+
+
+@pytest.mark.slow
+def test_why_copies_again_what_a_running_session_wrote_meanwhile(copy: Proof, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fill may be copied out of Kafka before the quotes it came from: they are there at the next copy."""
+    fill = copy("why", "fill", "latest", "--json").json()
+    session = copy.session
+    content = json.loads((session.root / "session.json").read_text())
+    content["plan"]["broker"] = "a-broker:9092"
+    (session.root / "session.json").write_text(json.dumps(content))
+    (quotes,) = {key_dir(session.log, key).parent for key in keys_of(session.log, topic("md.quote"))}
+    quotes.rename(copy.data / "quotes")
+    copies = 0
+
+    def pull(_: Config, of: Session) -> int:
+        nonlocal copies
+        copies += 1
+        if copies == 2:
+            shutil.copytree(copy.data / "quotes", of.pulled / quotes.relative_to(of.log))
+        return 0
+
+    monkeypatch.setattr(wiring, "pull", pull)
+    assert copy("why", "fill", "latest", "--json").json()["ways"] == fill["ways"]
+    assert copies == 2
+    shutil.rmtree(session.pulled)
+    copies = 2
+    assert "There is no row md.quote" in copy("why", "fill", "latest").err
+    assert copies == 5
 
 
 # --- diff
