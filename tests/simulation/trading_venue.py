@@ -174,6 +174,8 @@ class Line:
         travelling = asyncio.ensure_future(self._travel(method, url, lambda: not (waits and self._life.alive)))
         travelling.add_done_callback(lambda done: done.cancelled() or done.exception())  # perhaps nobody waits any more
         try:
+            if not self._life.reach("sent"):
+                await asyncio.Event().wait()
             return await asyncio.shield(travelling)
         finally:
             waits.clear()

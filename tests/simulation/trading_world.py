@@ -312,7 +312,7 @@ class World:
     def _request(self, chance: Random, tag: int) -> Rows:
         row, now_ns = ORDER_REQUEST.empty(1), self.clock.now_ns()
         row["ts_event_ns"] = row["ts_recv_ns"] = now_ns
-        row["valid_until_ns"] = now_ns + chance.choice([1, 2, 5, 10]) * S_NS
+        row["valid_until_ns"] = now_ns + chance.choice([1, 2, 5, 10, 60]) * S_NS
         row["instrument"], row["account"], row["strategy"] = IDS[1], ACCOUNT, OPERATOR
         action = chance.choices(list(RequestAction), [60, 15, 20, 3])[0]
         row["action"], row["tag"], row["side"] = action, tag, chance.randrange(2)
