@@ -34,6 +34,10 @@ class Algos:
         self._last_e8: dict[str, int] = {}
         desk.on_end = self.order_ended
 
+    def all(self) -> list[AlgoOrder]:
+        """Every one that is remembered, whatever became of it."""
+        return list(self._all.values())
+
     def open_orders(self, account: Account, symbol: str = "") -> list[AlgoOrder]:
         """Those that wait for their trigger."""
         return [

@@ -57,11 +57,13 @@ def truth_of(world: World) -> Truth:
     """From inside of the world's venue."""
     desk = world.venue.half.desk
     account = desk.accounts[1]
+    waiting = [one for one in world.venue.half.algos.all() if one.order is None]  # the others became normal orders
     return Truth(
         [
             TheirOrder(one.client_id, one.status, one.price_e8, one.quantity_e8, one.executed_e8)
             for one in desk.orders.values()
-        ],
+        ]
+        + [TheirOrder(one.client_id, one.status, one.price_e8, one.quantity_e8, 0) for one in waiting],
         [
             TheirTrade(one.order.client_id, one.trade_id, one.price_e8, one.quantity_e8, one.fee_e8, int(one.is_maker))
             for one in desk.trades[1]
@@ -81,6 +83,9 @@ def tally(world: World) -> Counter[str]:
     counted.update({f"fault {name}": count for name, count in world.faults.items()})
     for name in ("oms.order_request.v1", "oms.order_command.v1", "oms.fill.v1", "venue.report.v1", "md.quote.v1"):
         counted[f"rows {name}"] = len(record_of(world).rows(name))
+    conditional = world.venue.half.algos.all()
+    counted["conditional orders"] = len(conditional)
+    counted["conditional orders that were triggered"] = sum(one.order is not None for one in conditional)
     counted["halts by differences"] = len(world.halts)
     counted["lost on the network"] = world.network.lost
     return counted

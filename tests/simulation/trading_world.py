@@ -323,10 +323,14 @@ class World:
         best = market.levels(kernels.BID if side is Side.BUY else kernels.ASK, 1)[0][0]
         price = (best - away if side is Side.BUY else best + away) * market.listed.tick_e8
         row["price_e8"], row["quantity_e8"] = price, chance.randrange(1, 40) * market.listed.lot_e8
-        kind = chance.choice(["limit", "limit", "limit", "market", "ioc", "fok", "post", "gtd", "reduce"])
+        kind = chance.choice(["limit", "limit", "limit", "market", "ioc", "fok", "post", "gtd", "reduce", "stop", "stop limit"])
         if action is RequestAction.NEW:
             if kind == "market":
                 row["kind"], row["price_e8"], row["time_in_force"] = OrderKind.MARKET, 0, TimeInForce.IOC
+            elif kind in ("stop", "stop limit"):  # through the touch, or already there
+                through = (best + abs(away) if side is Side.BUY else best - abs(away)) * market.listed.tick_e8
+                row["kind"], row["stop_price_e8"] = OrderKind[kind.upper().replace(" ", "_")], through
+                row["price_e8"] = through if kind == "stop limit" else 0
             elif kind in ("ioc", "fok"):
                 row["time_in_force"] = TimeInForce[kind.upper()]
             elif kind == "gtd":
