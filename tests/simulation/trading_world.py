@@ -92,6 +92,7 @@ RULES: dict[str, Callable[[], Processor]] = {
     "orders_binance_usdm": lambda: PrivateWire("binance_usdm:paper", orders_max=1024, trades_max=1024),
 }
 STORM_S, QUIET_MIN_S, QUIET_MAX_S = 20.0, 15.0, 240.0
+KINDS = ("limit", "limit", "limit", "market", "ioc", "fok", "post", "gtd", "reduce", "stop", "stop limit")
 FAULTS = (
     "order_timeout:seconds={s},method=POST", "order_timeout:seconds={s},accepted=0,method=POST",
     "order_timeout:seconds={s},method=PUT", "order_timeout:seconds={s},accepted=0,method=DELETE",
@@ -323,7 +324,7 @@ class World:
         best = market.levels(kernels.BID if side is Side.BUY else kernels.ASK, 1)[0][0]
         price = (best - away if side is Side.BUY else best + away) * market.listed.tick_e8
         row["price_e8"], row["quantity_e8"] = price, chance.randrange(1, 40) * market.listed.lot_e8
-        kind = chance.choice(["limit", "limit", "limit", "market", "ioc", "fok", "post", "gtd", "reduce", "stop", "stop limit"])
+        kind = chance.choice(KINDS)
         if action is RequestAction.NEW:
             if kind == "market":
                 row["kind"], row["price_e8"], row["time_in_force"] = OrderKind.MARKET, 0, TimeInForce.IOC
