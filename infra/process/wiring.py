@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -28,10 +28,10 @@ from infra.process.gateway import GatewayProcess, GatewaySettings, Sources
 from infra.process.service import service, stop_on_signal
 from infra.process.status import Status, fill_from_runners
 from infra.process.vitals import CONNECTOR_SLOTS, SHIPPER_SLOT, Vitals, slot_of
-from infra.registry import processor
+from infra.registry import AccountParameters, ParametersOf, processor
 from infra.sessions.readback import root_of
 from infra.sessions.rows import write_session
-from infra.sessions.store import Session, join
+from infra.sessions.store import Session, join, load, store
 from schemas.errors import BrokerUnavailable, ConfigInvalid, ResourceExhausted
 from schemas.instruments import Venue
 from streams.api import Sink, Source, WriterKey
@@ -48,7 +48,7 @@ from streams.topics import TOPIC_BY_NUMBER, topic
 from streams.worker import Worker
 
 JOURNAL = topic("sys.journal.v1")
-PULL_WAIT_S = 60.0
+PULL_WAIT_S = PLAN_WAIT_S = 60.0
 
 
 def run_workers(where: Place, rows: Sequence[Pipeline]) -> None:
@@ -186,10 +186,11 @@ def run_gateway(
     )
     row = pipeline(f"orders_{venue}")
     credentials = load_credentials(keys) if keys else paper_credentials(exchange.rest_url)
+    parameters = settled_account(session, row, credentials.account)
 
     def make_runner(task: int, writers: frozenset[int]) -> Runner:
         source = LocalSource(session.log, session.incarnation, writers=writers)
-        rule = processor(row, {row.name: {"account": credentials.account}} | session.plan.get("parameters", {}))
+        rule = processor(row, parameters)
         sink = local_sink(session, row, task)
         return Runner(row, task, rule, source, sink, SYSTEM_CLOCK, incarnation=session.incarnation)
 
@@ -209,6 +210,30 @@ def run_gateway(
     with service(where.service, session, where.config, process.fill, where.parent_pid, vitals) as (stop, status):
         status.write("running")
         process.run(stop)
+
+
+def settled_account(session: Session, row: Pipeline, account: str) -> ParametersOf:
+    """The session's parameters, its plan naming the account that a gateway trades: a replay takes the same.
+
+    Raises:
+        ConfigInvalid: the session trades another account of that venue.
+    """
+    with exclusive(session.root / "plan.lock", PLAN_WAIT_S, "writing down what a session trades"):
+        plan = load(session.root).plan
+        parameters: dict[str, dict[str, Any]] = {name: {**given} for name, given in plan.get("parameters", {}).items()}
+        given = parameters.setdefault(row.name, {})
+        traded = given.get("account", AccountParameters.account)
+        if traded == account:
+            return parameters
+        journals = writer_keys(session.log, JOURNAL.number)
+        if "account" in given or any(key.writer == row.writer(0) for key in journals):
+            raise ConfigInvalid(
+                f"Session {session.name} trades account {traded!r}, and these keys are of {account!r}. One session "
+                "trades one account of a venue: give this gateway a session of its own with --session NAME."
+            )
+        given["account"] = account
+        store(replace(session, plan={**plan, "parameters": parameters}))
+        return parameters
 
 
 # --- the shipper ---

@@ -137,7 +137,7 @@ def join(config: Config, name: str, clock: Clock, directory: Directory | None = 
         if known is None:
             return _new(config, numbers, {}, clock, name, directory)
         numbers.last = max(numbers.last, known)
-        return _store(_make(config, name, known, {}, clock.now_ns()))
+        return store(_make(config, name, known, {}, clock.now_ns()))
 
 
 def adopt(config: Config, name: str, incarnation: int, plan: Mapping[str, Any], created_ns: int) -> Session:
@@ -151,7 +151,31 @@ def adopt(config: Config, name: str, incarnation: int, plan: Mapping[str, Any], 
         if (config.sessions / name).exists():
             raise ConfigInvalid(f"A session {name!r} exists already. Give the other one another name with --name.")
         numbers.last = max(numbers.last, incarnation)
-        return _store(_make(config, name, incarnation, plan, created_ns))
+        return store(_make(config, name, incarnation, plan, created_ns))
+
+
+def store(session: Session) -> Session:
+    """Make its folders, and write session.json."""
+    for folder in (session.log, session.snapshots, session.status, session.logs):
+        folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "name": session.name,
+        "incarnation": session.incarnation,
+        "created_ns": session.created_ns,
+        "plan": session.plan,
+    }
+    write_atomic(session.root / "session.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    return session
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise IntegrityError(f"{path} is not JSON ({error}). The file was changed by hand.") from error
+    if not isinstance(content, dict):
+        raise IntegrityError(f"{path} holds no JSON object. The file was changed by hand.")
+    return content
 
 
 def load(path: Path) -> Session:
@@ -276,33 +300,10 @@ def _new(
         session = _make(config, name, number, plan, clock.now_ns())
         numbers.last = max(numbers.last, number)
         if directory is None or adopted or directory.claim(session):
-            return _store(session)
+            return store(session)
 
 
 def _make(config: Config, name: str, number: int, plan: Mapping[str, Any], created_ns: int) -> Session:
     when = datetime.datetime.fromtimestamp(created_ns / 1e9, datetime.UTC)
     name = name or f"{when:%Y%m%d-%H%M%S}-{number}"
     return Session(config.sessions / name, name, number, created_ns, plan)
-
-
-def _store(session: Session) -> Session:
-    for folder in (session.log, session.snapshots, session.status, session.logs):
-        folder.mkdir(parents=True, exist_ok=True)
-    content = {
-        "name": session.name,
-        "incarnation": session.incarnation,
-        "created_ns": session.created_ns,
-        "plan": session.plan,
-    }
-    write_atomic(session.root / "session.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
-    return session
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = orjson.loads(path.read_bytes())
-    except orjson.JSONDecodeError as error:
-        raise IntegrityError(f"{path} is not JSON ({error}). The file was changed by hand.") from error
-    if not isinstance(content, dict):
-        raise IntegrityError(f"{path} holds no JSON object. The file was changed by hand.")
-    return content

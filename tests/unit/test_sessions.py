@@ -11,9 +11,14 @@ from pathlib import Path
 import pytest
 
 from infra.config import Config
+from infra.process.wiring import settled_account
 from infra.sessions import store as sessions
 from schemas.errors import ConfigInvalid, IntegrityError, ResourceExhausted
+from streams.api import WriterKey
 from streams.clock import ManualClock
+from streams.log import LogWriter
+from streams.pipelines import pipeline
+from streams.topics import topic
 
 CLOCK = ManualClock(1_700_000_000_000_000_000)  # 2023-11-14 22:13:20 UTC
 
@@ -164,3 +169,26 @@ def test_report_is_stored_and_read_back(config: Config) -> None:
     assert session.report() is None
     session.save_report({"rows": {"md.trade.v1": 3}})
     assert session.report() == {"rows": {"md.trade.v1": 3}}
+
+
+def test_plan_names_the_account_that_a_gateway_trades_and_no_second_one(config: Config) -> None:
+    row = pipeline("orders_binance_usdm")
+    made = sessions.create(config, {"up": {"trade": True}}, CLOCK)
+    assert settled_account(made, row, "paper")["orders_binance_usdm"] == {}
+    assert sessions.load(made.root) == made, "what a rule takes by itself needs no word"
+    assert settled_account(made, row, "main")["orders_binance_usdm"] == {"account": "main"}
+    again = sessions.load(made.root)
+    assert again.plan == {"up": {"trade": True}, "parameters": {"orders_binance_usdm": {"account": "main"}}}
+    assert settled_account(again, row, "main")["orders_binance_usdm"] == {"account": "main"}
+    with pytest.raises(ConfigInvalid, match=r"trades account 'main', and these keys are of 'paper'.*--session NAME"):
+        settled_account(again, row, "paper")
+
+
+def test_account_of_a_session_that_has_traded_stays(config: Config) -> None:
+    row = pipeline("orders_binance_usdm")
+    made = sessions.create(config, {}, CLOCK)
+    key = WriterKey(topic("sys.journal").number, 0, row.writer(0), made.incarnation)
+    LogWriter(made.log, key).close()
+    with pytest.raises(ConfigInvalid, match="trades account 'paper'"):
+        settled_account(made, row, "main")
+    assert sessions.load(made.root) == made
