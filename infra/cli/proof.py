@@ -259,11 +259,12 @@ def _bring(session: Session) -> bool:
     copy may bring more."""
     from infra.cli.output import say
     from infra.config import config
-    from infra.process.wiring import pull
     from schemas.errors import BrokerUnavailable
 
     if session.sealed.exists() or session.plan.get("broker", "none") == "none":
         return False
+    from infra.sessions.sealing import pull  # Kafka's client is not loaded where nothing is there to be asked of it
+
     try:
         pull(config(), session)
     except BrokerUnavailable as error:

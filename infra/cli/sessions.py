@@ -96,11 +96,11 @@ def seal(session: SESSION = "latest", broker: BROKER = "", json: JSON = False) -
     """Pull a session's topics from Kafka into its folder: from then on it needs no broker."""
     from infra.cli.output import print_json, say
     from infra.config import config
-    from infra.process import wiring
+    from infra.sessions.sealing import seal_from
     from infra.sessions.store import find
 
     found = find(config(), session)
-    counts = wiring.seal_from(config(), found, broker)
+    counts = seal_from(config(), found, broker)
     if json:
         print_json(counts)
     else:

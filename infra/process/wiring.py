@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import structlog
@@ -30,7 +29,6 @@ from infra.process.status import Status, fill_from_runners
 from infra.process.vitals import CONNECTOR_SLOTS, SHIPPER_SLOT, Vitals, slot_of
 from infra.registry import AccountParameters, ParametersOf, processor
 from infra.sessions.readback import root_of
-from infra.sessions.rows import write_session
 from infra.sessions.store import Session, join, load, store
 from schemas.errors import BrokerUnavailable, ConfigInvalid, ResourceExhausted
 from schemas.instruments import Venue
@@ -42,13 +40,12 @@ from streams.local import LocalReader, LocalSink, LocalSource
 from streams.log import writer_keys
 from streams.pipelines import Pipeline, pipeline, tasks
 from streams.runner import Runner
-from streams.seal import SEALED, seal
 from streams.shipper import Shipper, ShipperOptions
-from streams.topics import TOPIC_BY_NUMBER, topic
+from streams.topics import topic
 from streams.worker import Worker
 
 JOURNAL = topic("sys.journal.v1")
-PULL_WAIT_S = PLAN_WAIT_S = 60.0
+PLAN_WAIT_S = 60.0
 
 
 def run_workers(where: Place, rows: Sequence[Pipeline]) -> None:
@@ -361,44 +358,3 @@ def recorded(settings: Config, session: Session, broker: str) -> Iterator[Record
         return
     address = running_address(settings, broker or session.plan["broker"])
     yield Recorded(local, KafkaReader(Kafka(address), session.incarnation, session.created_ns), root_of(session))
-
-
-def seal_session(session: Session, address: str) -> dict[str, int]:
-    """Copy what the broker holds of the session into its folder; rows by topic."""
-    reader = KafkaReader(Kafka(address), session.incarnation, session.created_ns)
-    sealed = seal(reader, session.sealed)
-    write_session(session, session.sealed)
-    rmtree(session.pulled, ignore_errors=True)
-    counts: dict[str, int] = {}
-    for key, row in sealed.rows.items():
-        name = TOPIC_BY_NUMBER[key.topic].name
-        counts[name] = counts.get(name, 0) + row
-    return counts
-
-
-def pull(settings: Config, session: Session) -> int:
-    """Bring what the workers of a session wrote to Kafka so far beside its local log; new rows only. How many.
-
-    Effects are copied before their causes, journals last: while they are written, that leaves the fewest rows whose
-    causes are not there yet.
-
-    Raises:
-        BrokerUnavailable: its broker does not answer.
-    """
-    address = running_address(settings, str(session.plan["broker"]))
-    reader = KafkaReader(Kafka(address), session.incarnation, session.created_ns)
-    with exclusive(session.root / "pull.lock", PULL_WAIT_S, "copying rows from Kafka"):
-        written = [row for row in SEALED if row.owner == "runner"]
-        return seal(reader, session.pulled, sorted(written, key=lambda row: (row is JOURNAL, -row.number))).frames
-
-
-def seal_from(settings: Config, session: Session, broker: str) -> dict[str, int]:
-    """The same from the broker that is said, else from the session's own.
-
-    Raises:
-        ConfigInvalid: the session ran without a broker.
-    """
-    own = session.plan.get("broker", NO_BROKER)
-    if own == NO_BROKER:
-        raise ConfigInvalid(f"Session {session.name} ran without a broker: its local log is all there is.")
-    return seal_session(session, running_address(settings, broker or own))

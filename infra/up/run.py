@@ -384,8 +384,8 @@ class Up:
     # --- the end ---
 
     def _sum_up(self, session: Session, restarts: Mapping[str, int], interrupted: bool) -> dict[str, Any]:
-        from infra.process.wiring import seal_session
         from infra.sessions.readback import root_of
+        from infra.sessions.sealing import seal_session
         from infra.up.summary import summarize
 
         if self._address:

@@ -16,8 +16,8 @@ from crc32c import crc32c
 from connectors.binance_usdm.private_wire import PrivateWire
 from infra.cli.__main__ import run
 from infra.config import Config, config
-from infra.process import wiring
 from infra.registry import PROCESSORS
+from infra.sessions import sealing
 from infra.sessions.address import Address, parse_address, sequence_text
 from infra.sessions.readback import frames, keys_of
 from infra.sessions.store import Session, held, load
@@ -407,7 +407,7 @@ def test_why_copies_again_what_a_running_session_wrote_meanwhile(copy: Proof, mo
             shutil.copytree(copy.data / "quotes", of.pulled / quotes.relative_to(of.log))
         return 0
 
-    monkeypatch.setattr(wiring, "pull", pull)
+    monkeypatch.setattr(sealing, "pull", pull)
     assert copy("why", "fill", "latest", "--json").json()["ways"] == fill["ways"]
     assert copies == 2
     shutil.rmtree(session.pulled)
