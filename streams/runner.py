@@ -73,6 +73,8 @@ class RunnerStats:
         repeats_dropped, row_gaps: what the filter met.
         checkpoints, snapshots: committed, saved.
         last_commit_ns: when (wall clock), 0 for never.
+        moved_ns: when (wall clock) it last took rows, or found that none wait; 0 before its first round. It stands
+            still in a rule that does not return, in a commit that does not end, while rows wait that cannot be merged.
         taken: last journalled row per input sequence.
         written: last committed row per output sequence.
         latencies: ROWS_TO_OUTPUT: one run through the rule. OUTPUT_TO_COMMIT: one commit. RECV_TO_OUTPUT: from
@@ -91,6 +93,7 @@ class RunnerStats:
     checkpoints: int = 0
     snapshots: int = 0
     last_commit_ns: int = 0
+    moved_ns: int = 0
     taken: dict[WriterKey, int] = field(default_factory=dict)
     written: dict[WriterKey, int] = field(default_factory=dict)
     latencies: dict[Hop, Histogram] = field(
@@ -245,6 +248,7 @@ class Runner:
             self.engine.advance(run)
             self.stats.latencies[Hop.ROWS_TO_OUTPUT].add(self._clock.monotonic_ns() - begin)
             self.stats.bytes_in += run.rows.nbytes
+            self.stats.moved_ns = self._clock.now_ns()
             worked = True
         return worked
 
@@ -252,7 +256,8 @@ class Runner:
         """Nothing comes: deadlines that are past by the wall clock fire, each at its own time."""
         if not self.caught_up():
             return
-        now = self._clock.now_ns() - self.options.timer_grace_ns
+        self.stats.moved_ns = self._clock.now_ns()
+        now = self.stats.moved_ns - self.options.timer_grace_ns
         while (deadline := self.engine.next_deadline_ns()) <= now:
             self.engine.fire(deadline)
 

@@ -83,7 +83,7 @@ def gateway(
     live_money: Annotated[bool, typer.Option("--live-money", help="Allow a venue that trades real money.")] = False,
     deadman_s: Annotated[
         float,
-        typer.Option("--deadman", min=0, help="Cancel everything when strategies, risk or orders are silent so long."),
+        typer.Option("--deadman", min=0, help="Cancel everything when strategies, risk or orders stand still so long."),
     ] = 15.0,
     deadman_flatten: Annotated[bool, typer.Option("--deadman-flatten", help="Close the positions too then.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Of what is shown: as JSON.")] = False,

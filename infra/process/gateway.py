@@ -35,7 +35,7 @@ from connectors.gateway import Gateway, GatewayOptions, command_text
 from connectors.lease import FileLease
 from connectors.reconciliation import Difference
 from infra.process.connector import append_rows, raw_key
-from infra.process.deadman import DEADMAN_S, Deadman
+from infra.process.deadman import DEADMAN_S, MUST_LIVE, Deadman
 from infra.process.gateway_rows import GatewayRows, Place, halts
 from infra.process.kills import SWITCHES, Acknowledged, Clearing, Kill, Kills, acknowledgements
 from infra.process.leases import lease_owner, lease_path
@@ -79,7 +79,7 @@ class GatewaySettings:
     Attributes:
         service: its name.
         keys: file of API keys, for who has to take over; "" for the paper account.
-        deadman_s: how long those that must live may be silent; 0: for ever.
+        deadman_s: how long those that must live may stand still; 0: for ever.
         deadman_flatten: positions are closed then, too.
     """
 
@@ -147,7 +147,6 @@ class GatewayProcess:
         self._told: set[Place] = set()
         self._ours, self._ours_read = Ours(self._account), False
         self._owners: dict[int, tuple[int, int]] = {}  # of orders that this process was told to make
-        self._deadman = Deadman(settings.deadman_s)
         self._to_clear: asyncio.Queue[Kill] = asyncio.Queue()
         self._stop = threading.Event()
         self._leaving = False
@@ -164,6 +163,7 @@ class GatewayProcess:
             refusal=self._why_not, compare=self._comparison, since_ns=life.heard_ns, options=settings.gateway,
         )  # fmt: skip
         self.runners = [make_runner(key.partition, frozenset({key.writer}))]
+        self._deadman = Deadman(settings.deadman_s, (*MUST_LIVE, self.runners[0].engine.row.name))
         self.cleared: list[str] = []
         self._facts = {
             "venue": venue.label, "account": self._label, "symbols": list(symbols), "ws_url": exchange.ws_url,

@@ -43,6 +43,8 @@ class Status:
             started.
         taken: last row processed (and journalled) of each sequence that it reads.
         written: last row written (and committed) of each sequence that it writes.
+        moved_ns: by pipeline that runs here, when the last of its tasks took rows or found that none wait: the rule may
+            stand still in its thread while this file is still written.
         facts: what only this kind of process has to say.
     """
 
@@ -66,6 +68,7 @@ class Status:
     reconnects: int = 0
     taken: dict[WriterKey, int] = field(default_factory=dict)
     written: dict[WriterKey, int] = field(default_factory=dict)
+    moved_ns: dict[str, int] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
@@ -113,6 +116,10 @@ def fill_from_runners(status: Status, runners: Sequence[Runner]) -> None:
     status.taken = merge_rows(one.taken for one in stats)
     status.written = merge_rows(one.written for one in stats)
     status.detail = ", ".join(f"{runner.label} {runner.stats.state}" for runner in runners)
+    status.moved_ns = {}
+    for runner in runners:
+        name, moved_ns = runner.engine.row.name, runner.stats.moved_ns
+        status.moved_ns[name] = min(moved_ns, status.moved_ns.get(name, moved_ns))
 
 
 class StatusWriter:

@@ -54,7 +54,6 @@ def run_workers(where: Place, rows: Sequence[Pipeline]) -> None:
 
     def fill(status: Status) -> None:
         fill_from_runners(status, runners)
-        status.facts = {"pipelines": [row.name for row in rows]}
 
     vitals = vitals_of(where, slot_of(row.number for row in rows), runners)
     with service(where.service, where.session, where.config, fill, where.parent_pid, vitals) as (stop, status):

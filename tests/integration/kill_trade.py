@@ -3,8 +3,8 @@
     python -m tests.integration.kill_trade --points 200 --seed 1 --broker none
 
 Every process is killed while it works: one that is down or starting is left alone until it is up again. A `cut` ends
-every socket of the venue, and so the connector's and the gateway's. With `--broker embedded` the broker is stopped for
-some seconds, too (it belongs to this run).
+every socket of the venue, and so the connector's and the gateway's. With `--broker embedded` the shipper is killed like
+the others, and the broker (it belongs to this run) is stopped in order or killed; `up` starts it again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ import httpx
 
 from connectors.signing import HmacSigner, query_of, signed_query
 from connectors.simulator.private_config import PAPER_KEY, PAPER_SECRET
+from infra.broker.embedded import Broker
+from infra.config import Config
+from infra.place import broker_settings
 from infra.process.status import Status, read_all
 from infra.sessions.readback import root_of
 from infra.sessions.store import load
@@ -42,6 +46,8 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT")
 STRATEGIES = ("maker", "momentum")
 TARGETS = ("trader", "gateway-binance_usdm", "connector-binance_usdm", "book", "bars")
 CUT = "cut"
+SHIPPER, BROKER = "shipper", "broker"
+BROKER_CHANCE = 0.5  # it is away for seconds each time, in which nobody else is hit at work: in every second round
 EACH_PER_MINUTE = 4  # the supervisor gives a process up that dies more often than five times
 START_S, REST_S, STOP_S = 400.0, 120.0, 200.0
 PAGE = 1000
@@ -138,6 +144,30 @@ class Trading:
         os.kill(status.pid, signal.SIGKILL)
         return True
 
+    def end_broker(self, in_order: bool) -> bool:
+        """Whether it was up, and is not any more."""
+        broker = Broker(broker_settings(Config(data=self._data)))
+        if not broker.status().answers:
+            return False
+        if in_order:
+            broker.stop()
+        else:
+            broker.kill(1)
+        return True
+
+    def hit(self, target: str, chance: random.Random) -> None:
+        """One end of a process or cut of the venue's sockets; waits until it is up."""
+        if target == CUT:
+            self.venue.fault(CUT)
+            return
+        in_order = chance.random() < 0.5
+        deadline = time.monotonic() + REST_S
+        while not (self.end_broker(in_order) if target == BROKER else self.kill(target)):
+            assert self._up.poll() is None, "\n".join(self.said[-30:])
+            assert time.monotonic() < deadline, f"{target} does not come back: {self.said[-5:]}"
+            time.sleep(0.05)
+        time.sleep(chance.uniform(0.0, 0.3))
+
     def rest(self) -> Truth:
         """No strategy wants anything any more; until the venue has no order and says the same twice."""
         for name in STRATEGIES:
@@ -174,23 +204,23 @@ class Trading:
         return complaints(LocalReader(root_of(session), session.incarnation), truth)
 
 
-def storm(
-    trading: Trading, points: int, chance: random.Random, targets: tuple[str, ...] = (*TARGETS, CUT)
-) -> Counter[str]:
+def targets_of(broker: str) -> tuple[str, ...]:
+    return (*TARGETS, CUT, *(() if broker == "none" else (SHIPPER, BROKER)))
+
+
+def storm(trading: Trading, points: int, chance: random.Random, targets: tuple[str, ...]) -> Counter[str]:
     """So many ends of processes and cuts of the venue's sockets, spread over all of them."""
     hit: Counter[str] = Counter()
     pause_s = 60.0 / (EACH_PER_MINUTE * len(targets))
     order: list[str] = []
     while sum(hit.values()) < points:
-        order = order or chance.sample(targets, len(targets))
+        if not order:
+            order = [
+                one for one in chance.sample(targets, len(targets)) if one != BROKER or chance.random() < BROKER_CHANCE
+            ]
         target = order.pop()
         time.sleep(pause_s * chance.uniform(0.5, 1.5))
-        if target == CUT:
-            trading.venue.fault(CUT)
-        else:
-            while not trading.kill(target):
-                time.sleep(0.05)
-            time.sleep(chance.uniform(0.0, 0.3))
+        trading.hit(target, chance)
         hit[target] += 1
     return hit
 
@@ -200,7 +230,7 @@ def run(data: Path, points: int, seed: int, broker: str = "none", *words: str) -
     trading = Trading(data, broker, seed, *words)
     try:
         trading.begin()
-        hit = storm(trading, points, random.Random(seed))
+        hit = storm(trading, points, random.Random(seed), targets_of(broker))
         time.sleep(10.0)
         truth = trading.rest()
         trading.end()
@@ -214,12 +244,14 @@ def main() -> int:
     parser.add_argument("--points", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--broker", default="none")
+    parser.add_argument("--keep", type=Path, help="a new folder for the session's data, which stays")
     parser.add_argument("--fault", action="append", default=[], help="as of `up`, such as broker_down@60:seconds=5")
     given = parser.parse_args()
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as stack:
+        folder = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         words = [word for fault in given.fault for word in ("--fault", fault)]
-        hit, truth, found = run(Path(folder), given.points, given.seed, given.broker, *words)
+        hit, truth, found = run(folder, given.points, given.seed, given.broker, *words)
     took = time.monotonic() - begun
     print(f"seed {given.seed}: {dict(hit)} in {took:.0f} s; {len(truth.orders)} orders, {len(truth.trades)} executions")
     print("\n".join(found) or "everything agrees with the venue")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pytest
@@ -221,17 +220,18 @@ def test_kill_is_overdue_when_nobody_takes_it_or_who_took_it_falls_silent() -> N
 def test_deadman_waits_for_the_first_sign_of_life_and_then_for_no_longer_than_it_may() -> None:
     one, second = Deadman(15.0), 10**9
 
-    def trader(at_s: float, state: Any = "running") -> Status:
-        status = Status("trader", state, updated_ns=int(at_s * second))
-        status.facts = {"pipelines": ["strategies", "risk", "orders", "positions"]}
-        return status
+    def trader(moved_s: int, **others: int) -> Status:
+        moved = {"strategies": moved_s, "risk": moved_s, "orders": moved_s, "positions": 0} | others
+        return Status("trader", moved_ns={name: at_s * second for name, at_s in moved.items()})
 
     assert one.missing([], 100 * second) == []
+    assert one.missing([trader(0)], 100 * second) == []  # it starts
     assert one.missing([trader(100)], 101 * second) == []
     assert one.missing([trader(100)], 115 * second) == []
     assert one.missing([trader(100)], 116 * second) == ["strategies", "risk", "orders"]
+    assert one.missing([trader(0)], 117 * second) == ["strategies", "risk", "orders"]  # it only starts again
     assert one.missing([trader(117)], 117 * second) == []
-    assert one.missing([trader(130, "stopped")], 140 * second) == ["strategies", "risk", "orders"]
+    assert one.missing([trader(140, strategies=120)], 140 * second) == ["strategies"]
     assert Deadman(0.0).missing([trader(1)], 10**18) == []
 
 

@@ -579,7 +579,8 @@ def test_partition_with_too_much_buffered_is_paused_and_resumed() -> None:
             return [chunk]
 
     options = RunnerOptions(commit_interval_ns=0, poll_bytes_max=500, buffer_bytes_max=2_000)
-    runner = memory_runner(log, MIXER, 1, clock=ManualClock(END_NS), weather=Slow(), options=options)
+    clock = ManualClock(END_NS)
+    runner = memory_runner(log, MIXER, 1, clock=clock, weather=Slow(), options=options)
     runner.start()
     place = TopicPartition(2, 1)
     piled = []
@@ -588,11 +589,43 @@ def test_partition_with_too_much_buffered_is_paused_and_resumed() -> None:
         piled.append(runner._intake.bytes_of(place))
     assert max(piled) <= 2_000 + 500 + 6 * TRADE.dtype.itemsize
     assert piled[-1] == piled[-20]
+    stood_ns = runner.stats.moved_ns
+    clock.sleep(1.0)
+    runner.step()
+    assert runner.stats.moved_ns == stood_ns  # rows wait, and cannot be merged
     gate["open"] = True
     while not runner.caught_up():
         runner.step()
+    assert runner.stats.moved_ns > stood_ns
     trades_there = sum(len(log.rows(key)) for key in log.sequences(2) if key.partition == 1)
     assert sum(last for key, last in runner.stats.taken.items() if key.topic == 2) == trades_there
+
+
+class Stuck(Echo):
+    """Does not return from the second run: the clock goes on, the runner does not."""
+
+    def __init__(self, runner: Callable[[], Runner], clock: ManualClock) -> None:
+        self.runner, self.clock, self.marks = runner, clock, list[int]()
+
+    def on_batch(self, state: State, batch: Batch, out: Outputs) -> None:
+        self.clock.sleep(60.0)
+        self.marks.append(self.runner().stats.moved_ns)
+        super().on_batch(state, batch, out)
+
+
+def test_mark_of_progress_stands_still_in_a_rule_that_does_not_return() -> None:
+    clock, flow, log = ManualClock(START_NS), Flow(3), MemoryLog()
+    rule = Stuck(lambda: runner, clock)
+    runner = memory_runner(log, ECHO, 1, rule, clock=clock)
+    assert runner.stats.moved_ns == 0
+    runner.start()
+    runner.step()
+    idle_ns = runner.stats.moved_ns
+    assert idle_ns >= START_NS  # nothing waits
+    fill(log, flow.trades(30))
+    runner.step()
+    assert rule.marks[0] == idle_ns
+    assert runner.stats.moved_ns >= idle_ns + 60 * SECOND
 
 
 def test_flood_of_dead_letters_stops_the_pipeline_after_it_was_recorded() -> None:
