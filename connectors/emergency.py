@@ -160,9 +160,25 @@ async def _until_heard(rest: PrivateRest, start_ns: int, timeout_s: float) -> di
     return held
 
 
+async def executed(rest: PrivateRest, symbol: str, order_id: int, timeout_s: float = TIMEOUT_S) -> int:
+    """How much of an order of ours the venue has filled, × 10^8; 0 when it never had it.
+
+    Raises:
+        WatchdogExpired: no answer after so long.
+    """
+    start_ns, client_id = rest.clock.monotonic_ns(), client_id_of(order_id)
+    query = Request("GET", api.ORDER, (("symbol", symbol), ("origClientOrderId", client_id)), client_id)
+    while not (said := await rest.ask(query, Priority.CANCEL)).ok:
+        if error_code(said) == api.NO_SUCH_ORDER:
+            return 0
+        _check_patience(rest, start_ns, timeout_s)
+        await asyncio.sleep(PAUSE_S)
+    return parse_e8(str(orjson.loads(said.body)["executedQty"]))
+
+
 def _check_patience(rest: PrivateRest, start_ns: int, timeout_s: float) -> None:
     if rest.clock.monotonic_ns() - start_ns > timeout_s * 1e9:
-        raise WatchdogExpired(f"The venue did not say within {timeout_s:g} s what became of a closing order.")
+        raise WatchdogExpired(f"The venue did not say within {timeout_s:g} s what became of an order.")
 
 
 async def _close_one(

@@ -74,6 +74,8 @@ class OurOrder(NamedTuple):
     quantity_e8: int
     state: int
     conditional: bool = False
+    buys: bool = True
+    filled_e8: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from connectors.credentials import Credentials, load_credentials
-from connectors.emergency import cancel_all
+from connectors.emergency import cancel_all, executed
 from connectors.lease import FileLease
 from connectors.private_rest import PrivateRest
 from connectors.rest import is_loopback
@@ -36,22 +37,27 @@ from infra.process.kills import (
     Kills,
     acknowledgement_row,
     acknowledgements,
+    how_far,
 )
 from infra.process.leases import lease_owner, lease_path
-from infra.process.ours import PLACES, Ours
-from infra.process.status import read_all
+from infra.process.ours import PLACES, Ours, behind
+from infra.process.status import Status, read_all
 from infra.sessions.store import Session
 from schemas.declare import Heap, Rows
-from schemas.errors import ConfigInvalid
+from schemas.errors import BrokerUnavailable, ConfigInvalid
 from schemas.instruments import Venue, instrument_id, instrument_name
-from streams.api import StartAt, TopicPartition
+from schemas.trading import Scope
+from streams.api import Source, StartAt, TopicPartition
 from streams.local import LocalSource
 from streams.log import LogWriter
 
+log = logging.getLogger(__name__)
 TRADERS = frozenset({"gateway", "clear", "kill"})  # commands that hold leases
 SHARD = 1  # of the raw rows: the gateway's own have 0
 PAPER_ACCOUNT = "paper"
 TURN_S = 0.1
+POLL_NS = 50_000_000
+OURS_S = 5.0  # so long a kill of one strategy waits for the rows that say what is its
 SAME_S = 60.0  # a process that began later than its status says, and so much, is another one with its number
 SILENCE_NS = 30_000_000_000  # longer than one try (kills.TIMEOUT_S): a gateway that works says something
 
@@ -155,12 +161,15 @@ def clear(session: Session, at: GatewayAt, *, dead: bool, within_s: float) -> li
         ResourceExhausted: another process does the same now.
     """
     takeover = _Takeover(session, at, dead)
-    with contextlib.suppress(TimeoutError):
-        asyncio.run(_within(takeover.run(), within_s))
+    try:
+        with contextlib.suppress(TimeoutError):
+            asyncio.run(_within(takeover.run(), within_s))
+    finally:
+        takeover.close()
     return takeover.said
 
 
-async def _within(work: Awaitable[None], seconds: float) -> None:
+async def _within(work: Awaitable[object], seconds: float) -> None:
     async with asyncio.timeout(seconds):
         await work
 
@@ -173,16 +182,20 @@ class _Takeover:
         self._kills = at.kills()
         self.said: list[Acknowledged] = []
         self._who = f"clear/{os.getpid()}"
+        self._ours = _OurRows(session, at.account_id)
+
+    def close(self) -> None:
+        self._ours.close()
 
     async def run(self) -> None:
         venue = Venue.parse(self._at.venue)
         exchange = venue_parts(venue).exchange.at(self._at.ws_url, self._at.rest_url)
         keys = self._at.keys
         credentials = load_credentials(Path(keys)) if keys else paper_credentials(exchange.rest_url)
-        log = LogWriter(self._session.log, raw_key(f"{venue.label}_private", SHARD, self._session.incarnation))
+        raw = LogWriter(self._session.log, raw_key(f"{venue.label}_private", SHARD, self._session.incarnation))
 
         def append(rows: Rows, heap: Heap) -> None:
-            append_rows(log, rows, heap)
+            append_rows(raw, rows, heap)
 
         lease = FileLease(lease_path(self._session, venue.label), lease_owner(self._session, os.getpid()))
         rest = PrivateRest(exchange, credentials, append, lease=lease)
@@ -194,8 +207,9 @@ class _Takeover:
                 await self._carry_out(rest, lease)
                 listening.cancel()
         finally:
+            await self._ours.end()
             await rest.close()
-            log.close()
+            raw.close()
 
     async def _listen(self, source: LocalSource) -> None:
         while True:
@@ -213,14 +227,16 @@ class _Takeover:
             if any(self._kills.is_whole(kill) for kill in self._open()):
                 await cancel_all(rest, self._at.symbols)
             return
-        ours = _ours(self._session, self._at.account_id)
+        ours = self._ours
         clearing = Clearing(
-            rest, self._kills, self._at.account_id, self._who, self._at.instruments, self._say, ours.owner,
-            lambda strategy: self._holdings(ours, strategy), valid_until_ns=lease.read()[1],
+            rest, self._kills, self._at.account_id, self._who, self._at.instruments, self._say, ours.state.owner,
+            lambda strategy: self._holdings(rest, strategy), lambda: ours.under_way(self._who), lease.read()[1],
         )  # fmt: skip
-        for kill in self._open():
-            before = [said.outcome for said in self._earlier(kill)]
-            await clearing.carry_out(kill, before[-1] if before else None)
+        wholes_first = sorted(self._open(), key=lambda kill: kill.scope is Scope.STRATEGY)
+        for kill in wholes_first:
+            if kill.scope is Scope.STRATEGY:
+                await ours.read_within(OURS_S)
+            await clearing.carry_out(kill, how_far(self._earlier(kill)))
 
     def _open(self) -> list[Kill]:
         """In force, and done by nobody."""
@@ -233,16 +249,22 @@ class _Takeover:
         said = acknowledgements(self._session.log, self._session.incarnation)
         return [one for one in said if one.kill_id == kill.kill_id and one.account == self._at.account_id]
 
-    def _holdings(self, ours: Ours, strategy: int) -> dict[str, int] | None:
-        """By our own rows, where this machine has them: with a broker they are there."""
-        if not ours.rows:
+    async def _holdings(self, rest: PrivateRest, strategy: int) -> dict[str, int] | None:
+        """By our own rows, and what its orders filled since: nobody hears the venue while the gateway is dead."""
+        if not self._ours.is_read:
             return None
-        instruments = self._at.instruments
-        return {
+        instruments, state = self._at.instruments, self._ours.state.state()
+        held = {
             instruments[instrument]: amount
-            for (whose, instrument), amount in ours.state().positions_e8.items()
+            for (whose, instrument), amount in state.positions_e8.items()
             if whose == strategy and instrument in instruments
         }
+        for order in state.orders.values():
+            if order.strategy == strategy and order.instrument in instruments and not order.conditional:
+                symbol = instruments[order.instrument]
+                unheard_e8 = await executed(rest, symbol, order.order_id) - order.filled_e8
+                held[symbol] = held.get(symbol, 0) + (unheard_e8 if order.buys else -unheard_e8)
+        return held
 
     def _say(self, said: Acknowledged) -> None:
         self.said.append(said)
@@ -264,13 +286,64 @@ def _take(kills: Kills, source: LocalSource) -> None:
         kills.take(chunk.rows, chunk.heap)
 
 
-def _ours(session: Session, account: int) -> Ours:
-    ours, source = Ours(account), LocalSource(session.log, session.incarnation)
-    source.assign(PLACES, StartAt({}, {}))
-    while not all(source.at_end(place) for place in PLACES):
-        ours.take(source.poll(0))
-    source.close()
-    return ours
+class _OurRows:
+    """Our own rows of an account, from wherever the session has them, followed once they are asked for."""
+
+    def __init__(self, session: Session, account: int) -> None:
+        self._session, self.state = session, Ours(account)
+        self._source: Source | None = None
+        self._following: asyncio.Task[None] | None = None
+        self._all = asyncio.Event()
+
+    @property
+    def is_read(self) -> bool:
+        """Whether their end was reached."""
+        return self._all.is_set()
+
+    async def read_within(self, seconds: float) -> None:
+        """Follow them; returns when their end was reached, or after so long: a broker may be away."""
+        self._following = self._following or asyncio.create_task(self._follow())
+        with contextlib.suppress(TimeoutError):
+            await _within(self._all.wait(), seconds)
+
+    def under_way(self, who: str) -> str:
+        """As the gateway's: what the dead one wrote and its rule did not take stays where it is."""
+        return behind(self.state.rows, Status(who), read_all(self._session.status).values())
+
+    async def end(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._following
+
+    def close(self) -> None:
+        """After the loop has ended, and with it the thread that reads."""
+        if self._source is not None:
+            self._source.close()
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                source = self._source = self._source or _source_of(self._session)
+                await asyncio.to_thread(source.assign, PLACES, StartAt({}, {}))
+                while True:
+                    self.state.take(await asyncio.to_thread(source.poll, POLL_NS))
+                    if all(source.at_end(place) for place in PLACES):
+                        self._all.set()
+            except BrokerUnavailable as error:
+                log.warning("%s", error)
+                await asyncio.sleep(TURN_S)
+
+
+def _source_of(session: Session) -> Source:
+    from infra.place import NO_BROKER  # slow to load, as is Kafka's client: kills of other scopes do not wait for them
+
+    broker = str(session.plan.get("broker", NO_BROKER))
+    if broker == NO_BROKER:
+        return LocalSource(session.log, session.incarnation)
+    from streams.kafka import Kafka, KafkaSource
+
+    return KafkaSource(Kafka(broker), f"shriven.{session.name}.clear", session.incarnation, session.created_ns)
 
 
 def _lives(owner: str) -> bool:

@@ -18,7 +18,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ from connectors.reconciliation import Difference
 from infra.process.connector import append_rows, raw_key
 from infra.process.deadman import DEADMAN_S, MUST_LIVE, Deadman
 from infra.process.gateway_rows import GatewayRows, Place, halts
-from infra.process.kills import SWITCHES, Acknowledged, Clearing, Kill, Kills, acknowledgements
+from infra.process.kills import SWITCHES, Acknowledged, Clearing, Kill, Kills, acknowledgements, how_far
 from infra.process.leases import lease_owner, lease_path
 from infra.process.ours import PLACES, Comparison, Ours, behind
 from infra.process.status import Status, fill_from_runners, merge_rows, read_all
@@ -137,11 +137,11 @@ class GatewayProcess:
         life = earlier_life(session.log, key, symbols)
         self._done = life.handled
         self._kills = Kills(int(venue), self._account, self._instruments)
-        self._before = {
-            said.kill_id: said.outcome
-            for said in acknowledgements(session.log, session.incarnation)
-            if said.account == self._account
-        }
+        earlier = defaultdict[int, list[Acknowledged]](list)
+        for said in acknowledgements(session.log, session.incarnation):
+            if said.account == self._account:
+                earlier[said.kill_id].append(said)
+        self._before = {kill_id: how_far(words) for kill_id, words in earlier.items()}
         self._halts = halts(session.log, session.incarnation, self._account)
         self._accepted: set[Place] = set()
         self._told: set[Place] = set()
@@ -293,7 +293,7 @@ class GatewayProcess:
     def _owner(self, order_id: int) -> tuple[int, int] | None:
         return self._owners.get(order_id) or self._ours.owner(order_id)
 
-    def _holdings(self, strategy: int) -> dict[str, int] | None:
+    async def _holdings(self, strategy: int) -> dict[str, int] | None:
         if not self._ours_read:
             return None
         held = self._ours.state().positions_e8

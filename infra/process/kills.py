@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -158,6 +158,15 @@ def acknowledgements(root: Path, incarnation: int) -> list[Acknowledged]:
     return sorted(found, key=lambda one: one.ts_recv_ns)
 
 
+def how_far(said: Iterable[Acknowledged]) -> KillOutcome | None:
+    """The latest of some words of one kill that says more than that it was taken; None when nobody took it."""
+    found: KillOutcome | None = None
+    for one in said:
+        if found is None or one.outcome is not KillOutcome.RECEIVED:
+            found = one.outcome
+    return found
+
+
 def acknowledgement_row(said: Acknowledged) -> tuple[Rows, Heap]:
     row = ACKNOWLEDGEMENT.empty(1)
     heap = b""
@@ -175,7 +184,7 @@ def nobody_owns(order_id: int) -> tuple[int, int] | None:
     return None
 
 
-def nothing_known(strategy: int) -> dict[str, int] | None:
+async def nothing_known(strategy: int) -> dict[str, int] | None:
     return None
 
 
@@ -194,7 +203,7 @@ class Clearing:
         instruments: symbols by id, of what is traded.
         say: takes each step.
         owner: (strategy, instrument) of an order of ours; None when nobody knows: then it is cancelled.
-        holdings: what a strategy holds by our rows, by symbol; None when they are not known here.
+        holdings: what a strategy holds, by symbol; None when our rows are not known here.
         under_way: what is known to be on its way into `holdings`; "" when nothing is.
         valid_until_ns: until when attempts of whoever traded before may be accepted.
     """
@@ -206,7 +215,7 @@ class Clearing:
     instruments: Mapping[int, str]
     say: Callable[[Acknowledged], None]
     owner: Callable[[int], tuple[int, int] | None] = nobody_owns
-    holdings: Callable[[int], dict[str, int] | None] = nothing_known
+    holdings: Callable[[int], Awaitable[dict[str, int] | None]] = nothing_known
     under_way: Callable[[], str] = nothing_under_way
     valid_until_ns: int = 0
     timeout_s: float = TIMEOUT_S
@@ -220,7 +229,7 @@ class Clearing:
         """Until it is done, or lifted.
 
         Args:
-            before: how far an earlier life came: a strategy's position is not closed twice.
+            before: how far earlier lives came (`how_far`): a strategy's position is not closed twice.
         """
         taken_ns, start_ns = self.clock.now_ns(), self.clock.monotonic_ns()
         step = _Step(self, kill, max(0, taken_ns - kill.pressed_ns), start_ns)
@@ -263,8 +272,10 @@ class Clearing:
 
     async def _watch(self, kill: Kill, step: _Step) -> None:
         """What was on its way when everything else was cancelled may arrive until its validity is over."""
-        while (left_ns := self.rest.unsettled_until_ns - self.clock.now_ns()) > 0:  # noqa: ASYNC110
+        until_ns = max(self.rest.unsettled_until_ns, self.valid_until_ns)
+        while (left_ns := until_ns - self.clock.now_ns()) > 0:
             await asyncio.sleep(min(PAUSE_S, left_ns / 1e9))
+            until_ns = max(until_ns, self.rest.unsettled_until_ns)
         late = await self._cancelled(kill)
         if late.orders:
             step.orders, step.cancelled_ns = step.orders + late.orders, step.elapsed_ns()
@@ -283,18 +294,24 @@ class Clearing:
         step.say(KillOutcome.FLAT)
 
     async def _close_strategy(self, kill: Kill, step: _Step, before: KillOutcome | None) -> None:
-        if before is not None:
+        if before not in (None, KillOutcome.RECEIVED):
             step.flat_ns = step.elapsed_ns()
             step.say(KillOutcome.PARTLY, "an earlier life closed, or had begun to close, its position: not done twice")
             return
+        await self._watch(kill, step)  # what arrives after it was closed would not be closed
         await self._settled()
-        known = self.holdings(kill.subject)
+        known = await self.holdings(kill.subject)
         if known is None:
             step.flat_ns = step.elapsed_ns()
             step.say(KillOutcome.PARTLY, "what it holds is not known here: nothing was closed")
             return
         held = {symbol: amount for symbol, amount in known.items() if amount}
-        done = await close_part(self.rest, held, self.timeout_s)
+        try:
+            done = await close_part(self.rest, held, self.timeout_s)
+        except WatchdogExpired as error:
+            step.flat_ns = step.elapsed_ns()
+            step.say(KillOutcome.PARTLY, f"{error} Closing is not tried again: what was closed would be closed twice")
+            return
         step.flat_ns, step.positions = step.elapsed_ns(), sum(map(bool, done.closed_e8.values()))
         left = {symbol: amount for symbol, amount in done.left_e8.items() if amount}
         words = ", ".join(f"{symbol} {format_e8(amount)}" for symbol, amount in left.items())

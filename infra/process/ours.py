@@ -15,6 +15,7 @@ from connectors.reconciliation import (
     question,
 )
 from infra.process.status import Status
+from schemas.events import Side
 from schemas.trading import TERMINAL_STATES, DifferenceKind, OrderKind, Resolution
 from streams.api import Chunk, TopicPartition, WriterKey
 from streams.clock import SYSTEM_CLOCK, Clock
@@ -77,6 +78,7 @@ class Ours:
         self._orders[order_id] = OurOrder(
             order_id, int(row["venue_order_id"]), int(row["instrument"]), int(row["strategy"]),
             int(row["quantity_e8"]), state, int(row["kind"]) in (OrderKind.STOP, OrderKind.STOP_LIMIT),
+            int(row["side"]) == Side.BUY, int(row["filled_e8"]),
         )  # fmt: skip
 
     def _position(self, row: Mapping[str, int]) -> None:

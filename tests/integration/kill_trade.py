@@ -38,6 +38,7 @@ from infra.sessions.store import load
 from schemas.instruments import instrument_id
 from schemas.money import parse_e8
 from streams.local import LocalReader
+from streams.topics import topic
 from tests.cli import shriven
 from tests.recordings import ROOT
 from tests.simulation.trading_truth import TheirOrder, TheirTrade, Truth, complaints
@@ -45,6 +46,7 @@ from tests.simulation.trading_truth import TheirOrder, TheirTrade, Truth, compla
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 STRATEGIES = ("maker", "momentum")
 TARGETS = ("trader", "gateway-binance_usdm", "connector-binance_usdm", "book", "bars")
+ORDERS = topic("oms.order.v1").number
 CUT = "cut"
 SHIPPER, BROKER = "shipper", "broker"
 BROKER_CHANCE = 0.5  # it is away for seconds each time, in which nobody else is hit at work: in every second round
@@ -155,6 +157,16 @@ class Trading:
             broker.kill(1)
         return True
 
+    def wait_for_orders(self, seconds: float) -> None:
+        """Until another order row was written, or so long."""
+        end, before = time.monotonic() + seconds, self._order_rows()
+        while time.monotonic() < end and self._order_rows() <= before:
+            time.sleep(0.1)
+
+    def _order_rows(self) -> int:
+        trader = self.statuses().get("trader")
+        return sum(row for key, row in (trader.written if trader else {}).items() if key.topic == ORDERS)
+
     def hit(self, target: str, chance: random.Random) -> None:
         """One end of a process or cut of the venue's sockets; waits until it is up."""
         if target == CUT:
@@ -208,8 +220,14 @@ def targets_of(broker: str) -> tuple[str, ...]:
     return (*TARGETS, CUT, *(() if broker == "none" else (SHIPPER, BROKER)))
 
 
-def storm(trading: Trading, points: int, chance: random.Random, targets: tuple[str, ...]) -> Counter[str]:
-    """So many ends of processes and cuts of the venue's sockets, spread over all of them."""
+def storm(
+    trading: Trading, points: int, chance: random.Random, targets: tuple[str, ...], patience_s: float = 0.0
+) -> Counter[str]:
+    """So many ends of processes and cuts of the venue's sockets, spread over all of them.
+
+    Args:
+        patience_s: so long each waits for orders to move again: on a slow machine little is traded otherwise.
+    """
     hit: Counter[str] = Counter()
     pause_s = 60.0 / (EACH_PER_MINUTE * len(targets))
     order: list[str] = []
@@ -219,18 +237,21 @@ def storm(trading: Trading, points: int, chance: random.Random, targets: tuple[s
                 one for one in chance.sample(targets, len(targets)) if one != BROKER or chance.random() < BROKER_CHANCE
             ]
         target = order.pop()
+        trading.wait_for_orders(patience_s)
         time.sleep(pause_s * chance.uniform(0.5, 1.5))
         trading.hit(target, chance)
         hit[target] += 1
     return hit
 
 
-def run(data: Path, points: int, seed: int, broker: str = "none", *words: str) -> tuple[Counter[str], Truth, list[str]]:
+def run(
+    data: Path, points: int, seed: int, broker: str = "none", *words: str, patience_s: float = 0.0
+) -> tuple[Counter[str], Truth, list[str]]:
     """What was hit, what the venue says at the end, and what does not agree with it."""
     trading = Trading(data, broker, seed, *words)
     try:
         trading.begin()
-        hit = storm(trading, points, random.Random(seed), targets_of(broker))
+        hit = storm(trading, points, random.Random(seed), targets_of(broker), patience_s)
         time.sleep(10.0)
         truth = trading.rest()
         trading.end()
@@ -244,6 +265,7 @@ def main() -> int:
     parser.add_argument("--points", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--broker", default="none")
+    parser.add_argument("--patience", type=float, default=10.0, help="seconds to wait for trading before each point")
     parser.add_argument("--keep", type=Path, help="a new folder for the session's data, which stays")
     parser.add_argument("--fault", action="append", default=[], help="as of `up`, such as broker_down@60:seconds=5")
     given = parser.parse_args()
@@ -251,7 +273,7 @@ def main() -> int:
     with ExitStack() as stack:
         folder = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         words = [word for fault in given.fault for word in ("--fault", fault)]
-        hit, truth, found = run(folder, given.points, given.seed, given.broker, *words)
+        hit, truth, found = run(folder, given.points, given.seed, given.broker, *words, patience_s=given.patience)
     took = time.monotonic() - begun
     print(f"seed {given.seed}: {dict(hit)} in {took:.0f} s; {len(truth.orders)} orders, {len(truth.trades)} executions")
     print("\n".join(found) or "everything agrees with the venue")

@@ -22,6 +22,7 @@ import pytest
 from connectors.simulator.private_config import PAPER_KEY, PAPER_SECRET
 from infra.process.kills import Acknowledged, acknowledgements
 from infra.sessions.readback import topic_frames
+from infra.sessions.rows_text import text
 from schemas.trading import KillOutcome
 from tests.cli import Ran, shriven
 from tests.recordings import ROOT
@@ -47,12 +48,12 @@ class Running:
         os.kill(pid, number)
         return pid
 
-    def hang_while_holding(self, service: str) -> int:
-        """SIGSTOP at a moment when a position is open."""
+    def hang_while_holding(self, service: str, symbol: str = "") -> int:
+        """SIGSTOP at a moment when a position is open, of a symbol where one is said."""
         while True:
-            self.until(self.held)
+            self.until(lambda: self.held().get(symbol) if symbol else self.held())
             pid = self.signal(service, signal.SIGSTOP)
-            if self.held():
+            if self.held().get(symbol) if symbol else self.held():
                 return pid
             os.kill(pid, signal.SIGCONT)
 
@@ -91,10 +92,10 @@ class Running:
 
 
 @contextmanager
-def trading(data: Path, *more: str, broker: str = "none") -> Iterator[Running]:
+def trading(data: Path, *more: str, broker: str = "none", **variables: str) -> Iterator[Running]:
     words = ["up", "--trade", "--broker", broker, "--for", "400", "--session", SESSION, "--json", *more]
     words += ["--symbol", "BTCUSDT", "--symbol", "ETHUSDT"]
-    environment = {**os.environ, "SHRIVEN_DATA": str(data), "SHRIVEN_KAFKA": "", "SHRIVEN_SESSION": ""}
+    environment = {**os.environ, "SHRIVEN_DATA": str(data), "SHRIVEN_KAFKA": "", "SHRIVEN_SESSION": "", **variables}
     with open(data / "up.err", "w") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "infra.cli", *words],
@@ -196,6 +197,52 @@ def test_dead_mans_lease_cancels_when_those_who_decide_are_silent_and_ends_when_
         running.signal(TRADER, signal.SIGCONT)
         running.until(lambda: running.status(GATEWAY)["facts"]["in_force"] == [])
         running.until(lambda: running.venue("/fapi/v1/openOrders") != [])
+
+
+LOOP = """
+import os, sys, threading, time
+def wait():
+    while not os.path.exists({flag!r}):
+        time.sleep(0.1)
+    from processors.strategies.market_making import MarketMaking
+    kept = MarketMaking.on_quote
+    def hang(*arguments):
+        while os.path.exists({flag!r}):
+            pass
+        return kept(*arguments)
+    MarketMaking.on_quote = hang
+if "strategies" in sys.argv:
+    threading.Thread(target=wait, daemon=True).start()
+"""
+
+
+@pytest.mark.slow
+def test_dead_mans_lease_sees_a_strategy_that_does_not_return_in_a_process_that_lives(tmp_path: Path) -> None:
+    flag = tmp_path / "endless"
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "sitecustomize.py").write_text(LOOP.format(flag=str(flag)))
+    with trading(tmp_path, PYTHONPATH=str(tmp_path / "code")) as running:
+        flag.touch()
+        running.until(lambda: any(one.outcome is KillOutcome.CANCELLED for one in running.said()))
+        assert running.venue("/fapi/v1/openOrders") == []
+        assert time.time_ns() - running.status(TRADER)["updated_ns"] < 10e9
+        switches = list(topic_frames(running.root / "log", "ctl.switch.v1"))
+        assert "strategies" in text(switches[0].rows, switches[0].heap, "why", 0)
+        flag.unlink()
+        running.until(lambda: running.status(GATEWAY)["facts"]["in_force"] == [])
+        running.until(lambda: running.venue("/fapi/v1/openOrders") != [])
+
+
+@pytest.mark.slow
+@pytest.mark.broker
+def test_strategy_is_taken_out_over_kafka_by_who_takes_over_from_a_gateway_that_hangs(tmp_path: Path) -> None:
+    with trading(tmp_path, broker="embedded") as running:
+        running.hang_while_holding(GATEWAY, "BTCUSDT")
+        running.kill("strategy:maker", "--flatten")
+        assert "BTCUSDT" not in running.held()
+        mine = [one for one in running.said() if one.who.startswith("clear/")]
+        assert [one.outcome for one in mine][:3] == [KillOutcome.RECEIVED, KillOutcome.CANCELLED, KillOutcome.FLAT]
+        assert not any("nobody remembers" in one.text for one in mine)
 
 
 @pytest.mark.slow

@@ -5,22 +5,41 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from infra import killing
+from infra.config import Config
+from infra.process import clearing
 from infra.process.clearing import is_overdue
+from infra.process.connector import append_rows
 from infra.process.deadman import Deadman
 from infra.process.gateway import EarlierLife
-from infra.process.kills import Acknowledged, Clearing, Kill, Kills, acknowledgement_row
+from infra.process.kills import Acknowledged, Clearing, Kill, Kills, acknowledgement_row, how_far
 from infra.process.status import Status
+from infra.sessions import store
 from infra.steering import Texts
-from schemas.declare import Heap, Rows
+from schemas.declare import EMPTY_HEAP, Heap, Rows
 from schemas.events import FrameKind
 from schemas.instruments import Venue, instrument_id
-from schemas.trading import ACKNOWLEDGEMENT, SWITCH, KillOutcome, Scope, client_id_of
+from schemas.trading import (
+    ACKNOWLEDGEMENT,
+    ORDER,
+    POSITION,
+    SWITCH,
+    KillOutcome,
+    OrderState,
+    Scope,
+    client_id_of,
+)
+from streams.api import WriterKey
+from streams.clock import SYSTEM_CLOCK
+from streams.log import LogWriter
+from streams.topics import topic
 from tests.unit.private_venue import DROP, PrivateVenue, private_venue
-from tests.unit.test_gateway import Log, command, rest_of
+from tests.unit.test_gateway import KEYS, Log, command, rest_of
 
 BTC, ETH = instrument_id("binance_usdm:BTCUSDT"), instrument_id("binance_usdm:ETHUSDT")
 ACCOUNT, MAKER, OTHER = instrument_id("binance_usdm:test"), 11, 12
@@ -93,12 +112,15 @@ class Desk:
     async def carry_out(self, before: KillOutcome | None = None) -> None:
         rest = rest_of(self.venue, Log())
         one = Clearing(
-            rest, self.kills, ACCOUNT, "me", SYMBOLS, self.said.append, self.owners.get, lambda strategy: self.held,
+            rest, self.kills, ACCOUNT, "me", SYMBOLS, self.said.append, self.owners.get, self.holdings,
             timeout_s=self.timeout_s,
         )  # fmt: skip
         kill = self.kills.in_force()[0]._replace(flatten=self.flatten)
         await one.carry_out(kill, before)
         await rest.close()
+
+    async def holdings(self, strategy: int) -> dict[str, int]:
+        return self.held
 
     @property
     def steps(self) -> list[KillOutcome]:
@@ -184,6 +206,55 @@ def test_kill_that_fails_is_tried_again_until_it_is_done_or_lifted() -> None:
             await asyncio.sleep(0.01)
         desk.kills.take(*pressed((1, Scope.GLOBAL, 0, False)))
         await asyncio.wait_for(working, 5)
+
+    played(play)
+
+
+def test_closing_that_is_not_answered_is_not_tried_again() -> None:
+    async def play(venue: PrivateVenue) -> None:
+        desk = Desk(venue, (1, Scope.STRATEGY, MAKER, True), flatten=True, held={"BTCUSDT": 20_000_000}, timeout_s=0.3)
+        venue.answers["GET /fapi/v1/order"] = lambda params: DROP
+        await desk.carry_out()
+        assert venue.positions["BTCUSDT"] == 0.3
+        assert [desk.steps[-1], "not tried again" in desk.said[-1].text] == [K.PARTLY, True]
+
+    played(play)
+
+
+def test_how_far_a_kill_came_is_not_forgotten_by_a_later_start_that_took_it_again() -> None:
+    def said(*outcomes: KillOutcome) -> list[Acknowledged]:
+        return [Acknowledged(1, 0, ACCOUNT, outcome, 0, 0, 0, 0, 0, "", "") for outcome in outcomes]
+
+    assert [how_far(said()), how_far(said(K.RECEIVED))] == [None, K.RECEIVED]
+    assert how_far(said(K.RECEIVED, K.CANCELLED, K.RECEIVED)) is K.CANCELLED
+
+
+def test_who_takes_over_closes_what_a_strategy_holds_by_our_rows_and_by_fills_that_nobody_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds 0.2 of 0.5 by our rows; its order filled 0.2 more after the gateway had died."""
+    session = store.create(Config(data=tmp_path), {}, SYSTEM_CLOCK, "one")
+    order, position, name = ORDER.empty(1), POSITION.empty(2), client_id_of(1)
+    for rows in (order, position):
+        rows["account"], rows["strategy"], rows["instrument"] = ACCOUNT, MAKER, BTC
+    order["order_id"], order["state"], order["filled_e8"] = 1, OrderState.PARTIALLY_FILLED, 20_000_000
+    position["strategy"], position["quantity_e8"] = [MAKER, OTHER], [20_000_000, 10_000_000]
+    for row, rows in (("oms.order.v1", order), ("acct.position.v1", position)):
+        log = LogWriter(session.log, WriterKey(topic(row).number, 0, 9, session.incarnation))
+        append_rows(log, rows, EMPTY_HEAP)
+        log.close()
+    killing.press(session, Scope.STRATEGY, MAKER, "a test", flatten=True)
+    monkeypatch.setattr(clearing, "paper_credentials", lambda url: KEYS)
+
+    async def play(venue: PrivateVenue) -> None:
+        Desk(venue, (1, Scope.STRATEGY, MAKER, True))
+        venue.ended[name] = venue.orders[name] | {"status": "CANCELED", "executedQty": "0.4"}
+        url = venue.exchange.rest_url
+        at = clearing.GatewayAt("g", 0, 0, "binance_usdm", "binance_usdm:test", ("BTCUSDT",), "ws://x", url, "")
+        said = await asyncio.to_thread(clearing.clear, session, at, dead=True, within_s=20.0)
+        assert set(venue.orders) == {"web"}  # 2 is one of ours, and nobody remembers whose
+        assert venue.positions["BTCUSDT"] == 0.1
+        assert [one.outcome for one in said] == [K.RECEIVED, K.CANCELLED, K.FLAT]
 
     played(play)
 

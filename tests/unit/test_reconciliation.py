@@ -16,6 +16,7 @@ from connectors.reconciliation import (
 from infra.process.ours import Comparison, Ours, behind
 from infra.process.status import Status
 from schemas.declare import Rows
+from schemas.events import Side
 from schemas.instruments import instrument_id
 from schemas.trading import BALANCE, ORDER, POSITION, DifferenceKind, OrderState, Resolution, client_id_of
 from streams.api import Chunk, WriterKey
@@ -168,6 +169,7 @@ def test_our_state_is_the_latest_row_of_the_account_alone() -> None:
     orders["account"], orders["order_id"], orders["instrument"] = [ACCOUNT, ACCOUNT, ACCOUNT, 1], [5, 6, 5, 8], BTC
     orders["state"] = [OrderState.OPEN, OrderState.OPEN, OrderState.FILLED, OrderState.OPEN]
     orders["strategy"], orders["venue_order_id"], orders["quantity_e8"] = MAKER, 50, E8
+    orders["side"], orders["filled_e8"] = Side.SELL, E8 // 4
     positions = POSITION.empty(2)
     positions["account"], positions["strategy"], positions["instrument"] = ACCOUNT, MAKER, BTC
     positions["quantity_e8"] = [E8, 2 * E8]
@@ -177,7 +179,7 @@ def test_our_state_is_the_latest_row_of_the_account_alone() -> None:
     one.take([chunk("oms.order", 1, orders), chunk("acct.position", 1, positions), chunk("acct.balance", 1, balances)])
     one.take([chunk("acct.position", 1, positions[:1])])  # a repeat changes nothing
     state = one.state()
-    assert state.orders == {6: OurOrder(6, 50, BTC, MAKER, E8, OrderState.OPEN)}
+    assert state.orders == {6: OurOrder(6, 50, BTC, MAKER, E8, OrderState.OPEN, False, False, E8 // 4)}
     assert (state.positions_e8, state.balances_e8) == ({(MAKER, BTC): 2 * E8}, {USDT: 9})
     assert (one.owner(6), one.owner(5)) == ((MAKER, BTC), None)
 
