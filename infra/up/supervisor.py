@@ -77,7 +77,7 @@ class Child:
     process: subprocess.Popen[bytes]
     state: ChildState = ChildState.RUNNING
     restarts: int = 0
-    deaths_ns: deque[int] = field(default_factory=deque)
+    deaths: deque[tuple[int, bool]] = field(default_factory=deque)  # of the last minute: when, and was it its own
     start_again_ns: int = 0
 
     @property
@@ -173,14 +173,14 @@ class Supervisor:
             child.state = ChildState.STOPPED
             raise kind(f"{name} ended with {describe_end(code)}; starting it again would not help.{_last_words(child)}")
         now_ns = self._clock.monotonic_ns()
-        child.deaths_ns.append(now_ns)
-        while child.deaths_ns[0] < now_ns - 60_000_000_000:
-            child.deaths_ns.popleft()
-        deaths = len(child.deaths_ns)
-        if deaths > RESTARTS_PER_MINUTE_MAX and kind not in PATIENT:
+        child.deaths.append((now_ns, kind not in PATIENT))
+        while child.deaths[0][0] < now_ns - 60_000_000_000:
+            child.deaths.popleft()
+        deaths, own = len(child.deaths), sum(is_own for _, is_own in child.deaths)
+        if own > RESTARTS_PER_MINUTE_MAX:
             child.state = ChildState.STOPPED
             raise kind(
-                f"{name} died {deaths} times within a minute, last with {describe_end(code)}.{_last_words(child)}"
+                f"{name} died {own} times within a minute, last with {describe_end(code)}.{_last_words(child)}"
             )
         wait_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** (deaths - 1))
         child.start_again_ns = now_ns + int(wait_s * 1e9)

@@ -164,4 +164,7 @@ def test_a_child_whose_broker_is_away_is_tried_for_ever(tmp_path: Path) -> None:
         clock.sleep(5)
         supervisor.step()
     assert happened[-1] == "waiting ended with exit code 5 (BrokerUnavailable); starting it again in 5 s"
+    child.process.wait()
+    child.process.returncode = -9  # an end of its own after all those is the first of its kind
+    assert supervisor.step() == ["waiting ended with signal SIGKILL; starting it again in 5 s"]
     supervisor.stop()
