@@ -2,8 +2,8 @@
 
 Cancels go at once: they need no lease. What closes positions takes the lease over first, so that a gateway that is not
 dead after all is fenced at its next order, and flat is said only after everything that it may have sent is past its
-validity. What is asked and answered goes into raw rows of its own, as evidence; the books learn of it from the next
-reconciliation of a gateway.
+validity. A kill of one strategy reads our own rows first: they say what is its. What is asked and answered goes into
+raw rows of its own, as evidence; the books learn of it from the next reconciliation of a gateway.
 """
 
 from __future__ import annotations
