@@ -306,16 +306,16 @@ class GatewayProcess:
     # --- Who must live.
 
     async def _watch_the_living(self) -> None:
-        names = (f"{self._settings.service}", "dead-man's lease: no word from ")
-        fired = next((kill for kill in self._kills.in_force() if kill.who == names[0] and names[1] in kill.why), None)
-        kill_id, whose = (fired.kill_id, fired.why.removeprefix(names[1]).split(", ")) if fired else (0, [])
+        who, words = self._settings.service, "dead-man's lease: nothing moves in "
+        fired = next((kill for kill in self._kills.in_force() if kill.who == who and words in kill.why), None)
+        kill_id, whose = (fired.kill_id, fired.why.removeprefix(words).split(", ")) if fired else (0, [])
         while True:
             await asyncio.sleep(LOOK_S)
             missing = self._deadman.missing(self._statuses(), SYSTEM_CLOCK.now_ns())
             if missing and not kill_id:
                 whose = missing
-                kill_id = self._rows.press(names[1] + ", ".join(missing), flatten=self._settings.deadman_flatten)
-                log.warning("no word from %s: kill %d", ", ".join(missing), kill_id)
+                kill_id = self._rows.press(words + ", ".join(missing), flatten=self._settings.deadman_flatten)
+                log.warning("nothing moves in %s: kill %d", ", ".join(missing), kill_id)
             elif kill_id and not missing and set(whose) <= set(self._deadman.watched):
                 if self._kills.is_on(kill_id):
                     self._rows.lift(kill_id, "they are back")

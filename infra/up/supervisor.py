@@ -179,9 +179,7 @@ class Supervisor:
         deaths, own = len(child.deaths), sum(is_own for _, is_own in child.deaths)
         if own > RESTARTS_PER_MINUTE_MAX:
             child.state = ChildState.STOPPED
-            raise kind(
-                f"{name} died {own} times within a minute, last with {describe_end(code)}.{_last_words(child)}"
-            )
+            raise kind(f"{name} died {own} times within a minute, last with {describe_end(code)}.{_last_words(child)}")
         wait_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** (deaths - 1))
         child.start_again_ns = now_ns + int(wait_s * 1e9)
         child.state = ChildState.WAITING
