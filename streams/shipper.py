@@ -126,6 +126,7 @@ class ShipperStats:
         error: the last reason for `away`; "" while all is well.
         records, rows, bytes: handed to the mirror, repeats after a loss included.
         transactions, retries, busy: landed transactions; attempts after the remote was away; full queues met.
+        moved_ns: when (wall clock) a round last ended with all well: not `away`; 0 before the first.
         keys: stand of each writer.
     """
 
@@ -137,6 +138,7 @@ class ShipperStats:
     transactions: int = 0
     retries: int = 0
     busy: int = 0
+    moved_ns: int = 0
     keys: dict[WriterKey, KeyProgress] = field(default_factory=dict)
 
     @property
@@ -411,6 +413,8 @@ class Shipper:
         self.stats.error = "; ".join(errors)
         running: State = "draining" if self._stop.is_set() else "shipping"
         self.stats.state = "away" if errors else running
+        if not errors:
+            self.stats.moved_ns = self._clock.now_ns()
 
     def _lose(self, kind: bool, error: BrokerUnavailable) -> None:
         """A client is lost: everything that it had in flight is unknown; ask again after a pause."""

@@ -43,8 +43,8 @@ class Status:
             started.
         taken: last row processed (and journalled) of each sequence that it reads.
         written: last row written (and committed) of each sequence that it writes.
-        moved_ns: by pipeline that runs here, when the last of its tasks took rows or found that none wait: the rule may
-            stand still in its thread while this file is still written.
+        moved_ns: by pipeline that runs here, when the slowest of its tasks took rows or found that none wait: the rule
+            may stand still in its thread while this file is still written.
         facts: what only this kind of process has to say.
     """
 

@@ -22,7 +22,7 @@ from infra.file_lock import exclusive
 from infra.place import NO_BROKER, Place, address_or_none, running_address
 from infra.process.clearing import paper_credentials
 from infra.process.connector import ConnectorProcess
-from infra.process.deadman import DEADMAN_S
+from infra.process.deadman import DEADMAN_S, SHIPPING
 from infra.process.gateway import GatewayProcess, GatewaySettings, Sources
 from infra.process.service import service, stop_on_signal
 from infra.process.status import Status, fill_from_runners
@@ -255,6 +255,7 @@ def run_shipper(where: Place) -> None:
         status.bytes_in = status.bytes_out = stats.bytes
         status.taken = {key: progress.landed_row for key, progress in list(stats.keys.items())}
         status.detail = f"{stats.state}: {stats.error}" if stats.error else stats.state
+        status.moved_ns = {SHIPPING: stats.moved_ns}
         status.facts = {"lag_bytes": stats.lag_bytes, "retries": stats.retries}
 
     vitals = vitals_of(where, SHIPPER_SLOT)

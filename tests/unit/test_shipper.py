@@ -179,12 +179,14 @@ def test_frames_that_do_not_land_make_the_remote_count_as_away(tmp_path: Path) -
     """The client queues for ever and says nothing; the shipper notices that nothing lands."""
     bench = Bench(tmp_path, MemoryMirror(landing=False))
     bench.write(RAW, 5)
-    states = []
+    states, silent_s = [], []
     for landing in (False, False, True):
         bench.mirror.landing = landing
         bench.steps(20)
         states.append((bench.shipper.stats.state, bench.shipper.stats.error[:11]))
+        silent_s.append((bench.clock.now_ns() - bench.shipper.stats.moved_ns) / 1e9)
     assert states == [("shipping", ""), ("away", "nothing has"), ("shipping", "")]
+    assert silent_s[0] < 0.2 < 0.9 < silent_s[1] > silent_s[2] < 0.2
 
 
 @pytest.mark.parametrize("seed", range(25))
