@@ -271,15 +271,18 @@ class Clearing:
         return owner is None or owner[0] == strategy
 
     async def _watch(self, kill: Kill, step: _Step) -> None:
-        """What was on its way when everything else was cancelled may arrive until its validity is over."""
-        until_ns = max(self.rest.unsettled_until_ns, self.valid_until_ns)
-        while (left_ns := until_ns - self.clock.now_ns()) > 0:
+        """What was on its way when everything else was cancelled may arrive until its validity is over; later attempts
+        are others'."""
+        end_ns = self._unsettled_until_ns()
+        while (left_ns := min(end_ns, self._unsettled_until_ns()) - self.clock.now_ns()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(min(PAUSE_S, left_ns / 1e9))
-            until_ns = max(until_ns, self.rest.unsettled_until_ns)
         late = await self._cancelled(kill)
         if late.orders:
             step.orders, step.cancelled_ns = step.orders + late.orders, step.elapsed_ns()
             step.say(KillOutcome.CANCELLED, f"{late.orders} more had been on their way")
+
+    def _unsettled_until_ns(self) -> int:
+        return max(self.rest.unsettled_until_ns, self.valid_until_ns)
 
     async def _flatten(self, kill: Kill, step: _Step, before: KillOutcome | None) -> None:
         if kill.scope is Scope.STRATEGY:

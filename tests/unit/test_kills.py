@@ -97,6 +97,7 @@ class Desk:
     owners: dict[int, tuple[int, int]] = field(default_factory=lambda: {1: (MAKER, BTC), 2: (OTHER, BTC)})
     held: dict[str, int] = field(default_factory=dict)
     timeout_s: float = 5.0
+    valid_s: float = 0.0
 
     def __post_init__(self) -> None:
         for name, number, symbol in (
@@ -113,7 +114,7 @@ class Desk:
         rest = rest_of(self.venue, Log())
         one = Clearing(
             rest, self.kills, ACCOUNT, "me", SYMBOLS, self.said.append, self.owners.get, self.holdings,
-            timeout_s=self.timeout_s,
+            valid_until_ns=SYSTEM_CLOCK.now_ns() + int(self.valid_s * 1e9), timeout_s=self.timeout_s,
         )  # fmt: skip
         kill = self.kills.in_force()[0]._replace(flatten=self.flatten)
         await one.carry_out(kill, before)
@@ -206,6 +207,21 @@ def test_kill_that_fails_is_tried_again_until_it_is_done_or_lifted() -> None:
             await asyncio.sleep(0.01)
         desk.kills.take(*pressed((1, Scope.GLOBAL, 0, False)))
         await asyncio.wait_for(working, 5)
+
+    played(play)
+
+
+def test_order_that_arrives_late_is_cancelled_before_a_strategy_is_closed() -> None:
+    async def play(venue: PrivateVenue) -> None:
+        desk = Desk(venue, (1, Scope.STRATEGY, MAKER, True), flatten=True, held={"BTCUSDT": 20_000_000}, valid_s=0.5)
+        desk.owners[5], late = (MAKER, BTC), client_id_of(5)
+        working = asyncio.create_task(desk.carry_out())
+        while K.CANCELLED not in desk.steps:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        venue.orders[late] = venue.orders[client_id_of(2)] | {"clientOrderId": late, "orderId": 105}
+        await asyncio.wait_for(working, 5)
+        assert set(venue.orders) == {client_id_of(2), "web"}
+        assert desk.steps == [K.RECEIVED, K.CANCELLED, K.CANCELLED, K.FLAT]
 
     played(play)
 
