@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, Message
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -191,22 +191,33 @@ def raise_fault(kafka: Kafka, message: Message) -> None:
 
 
 def start_offsets(
-    kafka: Kafka, consumer: Consumer, places: Iterable[TopicPartition], start_ms: int
+    kafka: Kafka, consumer: Consumer, places: Sequence[TopicPartition], start_ms: int
 ) -> dict[TopicPartition, int]:
-    """First offset of each partition that was appended at or after a time; its end when there is none."""
-    places = list(places)
+    """First offset of each partition that was appended at or after a time; its end when there is none.
+
+    What lands between the two questions would be behind that end, and be read by nobody: so the first is asked again.
+    """
+    found = _by_time(kafka, consumer, places, start_ms)
+    empty = [place for place in places if place not in found]
+    ends = {}
+    for place in empty:
+        marks = kafka.ask("watermarks", consumer.get_watermark_offsets, kafka_partition(place), timeout=REQUEST_S)
+        ends[place] = marks[1]
+    return found | ends | _by_time(kafka, consumer, empty, start_ms)
+
+
+def _by_time(
+    kafka: Kafka, consumer: Consumer, places: Sequence[TopicPartition], start_ms: int
+) -> dict[TopicPartition, int]:
+    """Of those partitions that have such a row."""
     asked = [kafka_partition(place, start_ms) for place in places]
-    answered = kafka.ask("offsets by time", consumer.offsets_for_times, asked, timeout=REQUEST_S)
+    answered = kafka.ask("offsets by time", consumer.offsets_for_times, asked, timeout=REQUEST_S) if asked else []
     found = {}
     for place, answer in zip(places, answered, strict=True):
         if answer.error is not None:
             raise fault("offsets by time", answer.error, kafka.bootstrap)
-        offset = answer.offset
-        if offset == OFFSET_END or offset < 0:
-            offset = kafka.ask("watermarks", consumer.get_watermark_offsets, kafka_partition(place), timeout=REQUEST_S)[
-                1
-            ]
-        found[place] = offset
+        if answer.offset != OFFSET_END and answer.offset >= 0:
+            found[place] = answer.offset
     return found
 
 
