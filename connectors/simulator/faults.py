@@ -160,7 +160,7 @@ def make_fault(name: str, at_s: float, given: dict[str, str]) -> Fault:
             texts[key] = text.upper()
         else:
             numbers[key] = _number(text, f"{key} of fault {name}")
-            if key in CHOICES and numbers[key] not in CHOICES[key]:
+            if key in CHOICES and numbers[key] not in (kind.parameters[key], *CHOICES[key]):
                 raise ConfigInvalid(f"{key} of fault {name} is {text}; it can be {', '.join(map(str, CHOICES[key]))}.")
     return Fault(kind, round(at_s * S_NS), numbers, texts)
 

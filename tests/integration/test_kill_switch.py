@@ -248,8 +248,8 @@ def test_strategy_is_taken_out_over_kafka_by_who_takes_over_from_a_gateway_that_
 @pytest.mark.slow
 @pytest.mark.broker
 def test_broker_that_is_stopped_does_not_keep_the_account_in_the_market(tmp_path: Path) -> None:
-    with trading(tmp_path, "--fault", "broker_down@30:seconds=300", broker="embedded") as running:
-        running.until(lambda: "fault: broker_down" in (tmp_path / "up.err").read_text())
+    with trading(tmp_path, "--fault", "broker_down@60:seconds=300", broker="embedded") as running:
+        running.until(lambda: "fault: broker_down" in (tmp_path / "up.err").read_text(), 150)
         running.kill("all", "--flatten")
         check_done(running, GATEWAY)
 

@@ -39,7 +39,7 @@ def test_fault_without_a_time_is_at_the_start_with_defaults() -> None:
     assert fault.numbers == FAULTS["silence"].parameters
 
 
-@pytest.mark.parametrize("text", ["cut@1234567.25:lost=0", "swap_diffs@3:symbol=BTCUSDT", "ack_mute@0.001"])
+@pytest.mark.parametrize("text", ["cut@1234567.25:lost=0", "swap_diffs@3:symbol=BTCUSDT", "ack_mute@0.001", *FAULTS])
 def test_fault_written_out_reads_as_the_same_fault(text: str) -> None:
     fault = parse_fault(text)
     assert parse_fault(str(fault)) == fault
