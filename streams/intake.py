@@ -13,10 +13,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from schemas.declare import Rows
 from streams.api import Chunk, TopicPartition, WriterKey
 from streams.rowfilter import RowFilter
+from streams.topics import TOPIC_BY_NUMBER
 
 RUN_ROWS_MAX = 16_384  # bounds what one call of a rule can put out, and with it a transaction
+# Chunks of one writer that follow each other go out as one run until it has that much: a rule's call costs more than
+# a row does, and on compacted topics and in the gateway's rows every chunk has one or two.
+JOINED_ROWS_MAX, JOINED_BYTES_MAX = 1024, 1 << 18
 AtEnd = Callable[[TopicPartition], bool]
 _Order = tuple[int, int, int, int]  # rank, partition, writer, incarnation: what breaks ties of receive times
 
@@ -118,13 +123,22 @@ class Intake:
 
     def _take(self, heads: Sequence[WriterKey]) -> Chunk:
         """Rows of the first head in order, up to where another head comes before them."""
-        if len(heads) == 1:
-            return self._pop(heads[0], len(self._queues[heads[0]][0][0].rows))
-        ordered = sorted((int(self._queues[key][0][0].rows["ts_recv_ns"][0]), self._order(key), key) for key in heads)
-        (_, order, key), (limit_ns, other, _) = ordered[:2]
-        times = self._queues[key][0][0].rows["ts_recv_ns"]
-        after = times > limit_ns if order < other else times >= limit_ns
-        return self._pop(key, int(np.argmax(after)) if after.any() else len(times))
+        key, limit = heads[0], None
+        if len(heads) > 1:
+            ordered = sorted((_time(self._queues[head][0][0]), self._order(head), head) for head in heads)
+            (_, order, key), (limit_ns, other, _) = ordered[:2]
+            limit = (limit_ns, order < other)
+        queue = self._queues[key]
+        taken = [self._pop(key, _ahead(queue[0][0], limit))]
+        rows, size = len(taken[0].rows), taken[0].size_bytes
+        while queue and rows < JOINED_ROWS_MAX and size < JOINED_BYTES_MAX:
+            chunk = queue[0][0]
+            count = _ahead(chunk, limit)
+            if not count or chunk.row_first != taken[-1].row_last + 1 or rows + count > RUN_ROWS_MAX:
+                break
+            taken.append(self._pop(key, count))
+            rows, size = rows + count, size + chunk.size_bytes
+        return taken[0] if len(taken) == 1 else _joined(taken)
 
     def _order(self, key: WriterKey) -> _Order:
         return self._ranks[key.topic], key.partition, key.writer, key.incarnation
@@ -138,7 +152,7 @@ class Intake:
             chunk = chunk.cut(0, count)
         if not queue:
             del self._queues[key]
-        place = self._place(key)
+        place = self._places[TopicPartition(key.topic, key.partition)]
         place.rows -= count
         self.rows -= count
         polled.rows_left -= count
@@ -153,3 +167,33 @@ class Intake:
 
     def _place(self, key: WriterKey) -> _Place:
         return self._places[TopicPartition(key.topic, key.partition)]
+
+
+def _time(chunk: Chunk) -> int:
+    return int(chunk.rows["ts_recv_ns"][0])
+
+
+def _ahead(chunk: Chunk, limit: tuple[int, bool] | None) -> int:
+    """How many leading rows of a chunk come before another head: its receive time, and whether ours goes first then."""
+    if limit is None:
+        return len(chunk.rows)
+    limit_ns, first = limit
+    times = chunk.rows["ts_recv_ns"]
+    if len(times) == 1:
+        return int(int(times[0]) < limit_ns + first)
+    after = times > limit_ns if first else times >= limit_ns
+    return int(np.argmax(after)) if after.any() else len(times)
+
+
+def _joined(chunks: Sequence[Chunk]) -> Chunk:
+    """Chunks that follow each other as one. Rows are copied by memory: numpy copies them field by field."""
+    first, heap = chunks[0], chunks[0].heap
+    words = np.concatenate([np.ascontiguousarray(chunk.rows).view(np.int64) for chunk in chunks])
+    rows: Rows = words.view(first.rows.dtype)
+    if columns := TOPIC_BY_NUMBER[first.key.topic].event.heap_fields:
+        heap = np.concatenate([chunk.heap for chunk in chunks])
+        starts = np.cumsum([0, *(len(chunk.heap) for chunk in chunks[:-1])]).astype(np.uint32)
+        shift = np.repeat(starts, [len(chunk.rows) for chunk in chunks])
+        for column in columns:
+            rows[f"{column.name}_at"] += shift
+    return Chunk(first.key, first.row_first, rows, heap, first.cause, chunks[-1].position)

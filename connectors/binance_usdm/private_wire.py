@@ -34,7 +34,7 @@ Columns beyond their documented meaning: ACKNOWLEDGED carries price and quantity
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import parse_qsl
@@ -43,10 +43,12 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from connectors.binance.kernels import private
+from connectors.binance.wire import venue_seed
 from connectors.binance_usdm import orders as api
 from connectors.capabilities import EVERY_EPOCH
 from processors.api import NEVER_NS, Batch, Outputs, State
-from schemas.declare import Event
+from schemas.declare import Event, Rows
 from schemas.errors import InputInvalid
 from schemas.events import RAW_FRAME, DeadReason, FrameKind, Side
 from schemas.instruments import Venue, instrument_id, instrument_name
@@ -70,13 +72,13 @@ OUT_REPORT, OUT_ACCOUNT = range(2)
 MS = 1_000_000
 I64_MAX = (1 << 63) - 1
 FUNDINGS_MAX = 32  # times of funding that are remembered, per asset
-ABSENT_FILLED = -1  # filled_e8 where the venue does not say it
+ABSENT_FILLED = private.ABSENT_FILLED  # filled_e8 where the venue does not say it
 
 Json = dict[str, Any]
 Arrays = dict[str, npt.NDArray[Any]]
 
 # Bits of `flight`: requests about an order that are sent and not answered.
-FLIGHT = {"POST": 1, "PUT": 2, "DELETE": 4, "GET": 8}
+FLIGHT = {"POST": private.POST, "PUT": private.PUT, "DELETE": private.DELETE, "GET": private.GET}
 REFUSED_AS = {
     "POST": ReportKind.REJECTED,
     "PUT": ReportKind.AMEND_REJECTED,
@@ -179,6 +181,9 @@ ASSET = np.dtype(
 FUNDING = np.dtype([("time_ms", "<i8"), ("amount_e8", "<i8"), ("whole", "<i8")])
 # Counters.
 NEXT_ORDER, NEXT_TRADE, ASSETS, START_MS, OPENED = range(5)  # START_MS -1: no start was seen
+assert (NEXT_ORDER, NEXT_TRADE, ASSETS) == (private.NEXT_ORDER, private.NEXT_TRADE, private.ASSETS)
+SEED = venue_seed(Venue.BINANCE_USDM)
+REASON_TEXT, REASON_SIZE = private.words_of(tuple(EXPIRY_REASONS.get(str(digit), "") for digit in range(10)))
 
 
 class _Aside(Exception):
@@ -261,22 +266,25 @@ class PrivateWire:
         }
 
     def on_batch(self, state: State, batch: Batch, out: Outputs) -> None:
+        """The usual frames by a kernel, each of the others on its own, in order."""
+        run, quick = _Run(self, cast(Arrays, state), batch), _Quick(self, cast(Arrays, state), batch)
+        at = 0
+        while at < len(batch.rows):
+            at = quick.read(at)
+            if at < len(batch.rows):
+                run.take(at, out)
+                quick.put(*run.told())
+                at += 1
+        quick.emit(out)
+
+    def on_batch_plainly(self, state: State, batch: Batch, out: Outputs) -> None:
+        """The same, without the kernel: what it is compared with."""
         run = _Run(self, cast(Arrays, state), batch)
-        for at, frame in enumerate(batch.rows):
-            if frame["venue"] != Venue.BINANCE_USDM or frame["connection"] < self.connection_first:
-                continue
-            try:
-                found = run.read(at)
-                run.check(found)
-            except _Aside as aside:
-                run.put_aside(out, at, aside.reason, aside.detail)
-            except InputInvalid as error:
-                run.put_aside(out, at, DeadReason.OUT_OF_RANGE, str(error))
-            except (KeyError, TypeError, ValueError) as error:
-                run.put_aside(out, at, DeadReason.UNPARSABLE, f"a field is missing or of another type: {error!r}"[:200])
-            else:
-                run.keep(at, found)
-        run.emit(out)
+        for at in range(len(batch.rows)):
+            run.take(at, out)
+        reports, texts, updates = run.told()
+        out.emit(OUT_REPORT, reports, np.frombuffer(texts, dtype=np.uint8))
+        out.emit(OUT_ACCOUNT, updates)
 
     def on_time(self, state: State, now_ns: int, out: Outputs) -> None:
         """No timers: every row follows from a raw row."""
@@ -285,7 +293,9 @@ class PrivateWire:
         return int(NEVER_NS)
 
     def warm(self) -> None:
-        """Nothing is compiled."""
+        """Compile by doing: a row that means nothing."""
+        out = Outputs(self.outputs)
+        self.on_batch(self.initial_state(), Batch(0, out.origin, 1, RAW_FRAME.empty(1)), out)
 
 
 def private_wire(account: str = "binance_usdm:paper") -> PrivateWire:
@@ -364,6 +374,88 @@ def _refusal(body: Any) -> tuple[int, str]:
 # Frames.
 
 
+class _Quick:
+    """What the kernel makes of a batch, and in between what is put to it; rows are gathered in order."""
+
+    def __init__(self, rule: PrivateWire, state: Arrays, batch: Batch) -> None:
+        self._batch, self._state, left = batch, state, len(batch.rows)
+        self._frames, self._heap = _words(batch.rows, 5), _read_only(batch.heap)
+        self._settings = np.array([SEED, rule.account, rule.connection_first], dtype=np.int64)
+        self._memory = (
+            state["orders"].view(np.int64).reshape(-1, 6), state["order_ids"], state["venue_order_ids"],
+            state["actual_ids"], state["trade_ids"], state["traded_in"],
+            state["assets"].view(np.int64).reshape(-1, 7), state["counters"],
+        )  # fmt: skip
+        self._reports = np.empty((left * private.REPORTS_OF_FRAME, VENUE_REPORT.dtype.itemsize // 8), dtype=np.int64)
+        self._updates = np.empty((left * private.ITEMS_MAX, ACCOUNT_UPDATE.dtype.itemsize // 8), dtype=np.int64)
+        self._texts = np.empty(left * private.TEXT_MAX, dtype=np.uint8)
+        self._counts = np.zeros(private.COUNTS, dtype=np.int64)
+        self._scratch = (
+            np.empty((len(private.KEYS), 2), dtype=np.int64), np.empty((private.ITEMS_MAX, 3), dtype=np.int64),
+            np.empty(private.SAID, dtype=np.int64),
+        )  # fmt: skip
+        self._done: list[tuple[Rows, bytes, Rows]] = []
+
+    def read(self, start: int) -> int:
+        """Read frames from `start` on; returns the first that is not a usual one."""
+        return int(
+            private.read_frames(
+                self._frames, self._heap, start, self._batch.row_first, self._settings, REASON_TEXT, REASON_SIZE,
+                *self._memory, self._reports, self._texts, self._updates, self._counts, *self._scratch,
+            )
+        )  # fmt: skip
+
+    def put(self, reports: Rows, texts: bytes, updates: Rows) -> None:
+        """Rows that come after what the kernel has read so far."""
+        self._flush()
+        if len(reports) or len(updates):
+            self._done.append((reports, texts, updates))
+
+    def emit(self, out: Outputs) -> None:
+        self._flush()
+        if not self._done:
+            return
+        shift = 0
+        for rows, text, _ in self._done:
+            rows["text_at"] += shift
+            shift += len(text)
+        reports, texts, updates = zip(*self._done, strict=True)
+        out.emit(OUT_REPORT, _together(reports), np.frombuffer(b"".join(texts), dtype=np.uint8))
+        out.emit(OUT_ACCOUNT, _together(updates))
+
+    def _flush(self) -> None:
+        reports, texts, updates = self._counts.tolist()
+        if reports or updates:
+            self._done.append(
+                (
+                    self._reports[:reports].copy().reshape(-1).view(VENUE_REPORT.dtype),
+                    self._texts[:texts].tobytes(),
+                    self._updates[:updates].copy().reshape(-1).view(ACCOUNT_UPDATE.dtype),
+                )
+            )
+            self._counts[:] = 0
+
+
+def _together(parts: Sequence[Rows]) -> Rows:
+    if len(parts) == 1:
+        return parts[0]
+    rows: Rows = np.concatenate([part.view(np.int64) for part in parts]).view(parts[0].dtype)
+    return rows
+
+
+def _words(rows: Rows, words: int) -> Rows:
+    return _read_only(np.ascontiguousarray(rows).view(np.int64)).reshape(-1, words)
+
+
+def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same memory, not writable: numba compiles one version of a kernel for all callers."""
+    if not array.flags.aligned or not array.flags.c_contiguous:
+        array = array.copy()
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 class _Run:
     """One call of `on_batch`."""
 
@@ -418,22 +510,39 @@ class _Run:
             self._state["orders"]["flight"] = 0
         counters[OPENED] |= found.opened
 
-    def emit(self, out: Outputs) -> None:
-        if self._reports:
-            rows, texts = VENUE_REPORT.empty(len(self._reports)), bytearray()
-            for row, report in zip(rows, self._reports, strict=True):
-                text = report.pop("text", "").encode()
-                row["text_at"], row["text_size"] = len(texts), len(text)
-                texts += text
-                for name, value in report.items():
-                    row[name] = value
-            out.emit(OUT_REPORT, rows, np.frombuffer(bytes(texts), dtype=np.uint8))
-        if self._updates:
-            rows = ACCOUNT_UPDATE.empty(len(self._updates))
-            for row, update in zip(rows, self._updates, strict=True):
-                for name, value in update.items():
-                    row[name] = value
-            out.emit(OUT_ACCOUNT, rows)
+    def take(self, at: int, out: Outputs) -> None:
+        """Frame `at`, whatever it is."""
+        frame = self._batch.rows[at]
+        if frame["venue"] != Venue.BINANCE_USDM or frame["connection"] < self._rule.connection_first:
+            return
+        try:
+            found = self.read(at)
+            self.check(found)
+        except _Aside as aside:
+            self.put_aside(out, at, aside.reason, aside.detail)
+        except InputInvalid as error:
+            self.put_aside(out, at, DeadReason.OUT_OF_RANGE, str(error))
+        except (KeyError, TypeError, ValueError) as error:
+            detail = f"a field is missing or of another type: {error!r}"[:200]
+            self.put_aside(out, at, DeadReason.UNPARSABLE, detail)
+        else:
+            self.keep(at, found)
+
+    def told(self) -> tuple[Rows, bytes, Rows]:
+        """Reports, their texts and account updates since it was asked last."""
+        rows, texts = VENUE_REPORT.empty(len(self._reports)), bytearray()
+        for row, report in zip(rows, self._reports, strict=True):
+            text = report.pop("text", "").encode()
+            row["text_at"], row["text_size"] = len(texts), len(text)
+            texts += text
+            for name, value in report.items():
+                row[name] = value
+        updates = ACCOUNT_UPDATE.empty(len(self._updates))
+        for row, update in zip(updates, self._updates, strict=True):
+            for name, value in update.items():
+                row[name] = value
+        self._reports, self._updates = [], []
+        return rows, bytes(texts), updates
 
     def put_aside(self, out: Outputs, at: int, reason: DeadReason, detail: str) -> None:
         ts_recv_ns = int(self._batch.rows[at]["ts_recv_ns"])

@@ -24,6 +24,11 @@ _methods = st.sampled_from(["POST", "POST", "PUT", "DELETE", "GET"])
 _errors = st.sampled_from([(400, -2013), (400, -2019), (400, -1007), (503, -1000), (429, -1003), (400, -2011)])
 
 
+def _compact(document: object) -> str:
+    """As the venue writes it."""
+    return json.dumps(document, separators=(",", ":"))
+
+
 def _number(symbol: str, draw: st.DrawFn) -> int:
     """Orders of a symbol have ids of their own."""
     return 10 * SYMBOLS.index(symbol) + draw(st.integers(1, 3))
@@ -49,7 +54,7 @@ def _rest(draw: st.DrawFn, symbol: str) -> Row:
         status, code = draw(_errors)
         body = json.dumps({"code": code, "msg": "no"})
         return FrameKind.REST, 1, body, request, symbol, PRIVATE_CONNECTION, status
-    body = json.dumps(_order(draw, symbol, number, client))
+    body = _compact(_order(draw, symbol, number, client))
     return FrameKind.REST, 1, body, request, symbol, PRIVATE_CONNECTION, 200
 
 
@@ -89,10 +94,10 @@ def _stream(draw: st.DrawFn, symbol: str) -> Row:
             "s": symbol, "c": _client(number, draw), "S": "BUY", "q": "1", "p": "0.5", "i": 500 + number, "T": T,
             "x": draw(st.sampled_from(["NEW", "TRADE", "TRADE", "CANCELED", "EXPIRED", "AMENDMENT"])), "X": "NEW",
             "l": draw(_positive), "L": draw(_positive), "z": draw(_amounts), "t": draw(st.integers(1, 5)), "m": False,
-            "n": "0.5", "N": "USDT",
+            "n": "0.5", "N": "USDT", "rp": draw(st.sampled_from(["0", "-0.25"])), "er": "2",
         }  # fmt: skip
         event = {"e": "ORDER_TRADE_UPDATE", "T": T, "o": order}
-    return FrameKind.TEXT, 1, json.dumps(event), "", symbol, STREAM_CONNECTION, 0
+    return FrameKind.TEXT, 1, _compact(event), "", symbol, STREAM_CONNECTION, 0
 
 
 def _common(draw: st.DrawFn) -> Row:
@@ -111,7 +116,7 @@ def _common(draw: st.DrawFn) -> Row:
         item = {"a": draw(st.sampled_from(["USDT", "BNB"])), "wb": draw(_amounts), "bc": draw(_amounts)}
         reason = draw(st.sampled_from(["FUNDING_FEE", "DEPOSIT", "ORDER", "ADJUSTMENT"]))
         event = {"e": "ACCOUNT_UPDATE", "T": T + draw(st.integers(0, 5)), "a": {"m": reason, "B": [item], "P": []}}
-        return FrameKind.TEXT, 1, json.dumps(event), "", "", STREAM_CONNECTION, 0
+        return FrameKind.TEXT, 1, _compact(event), "", "", STREAM_CONNECTION, 0
     if kind == "market":
         return FrameKind.TEXT, 1, "?", "", "", 0, 0
     payload = '{"e":"TRADE_LITE"}' if kind == "ignored" else draw(st.sampled_from(["{", "", '{"e":1}', "[]"]))

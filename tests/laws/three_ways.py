@@ -18,7 +18,7 @@ from processors.risk import Risk
 from schemas.declare import Rows
 from tests.laws import risk_rows
 from tests.laws.rows import delta_rows, trade_rows
-from tests.unit import test_bars_twin, test_book_twin, test_risk_twin
+from tests.unit import test_bars_twin, test_book_twin, test_private_twin, test_risk_twin
 
 FEW = settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
@@ -66,6 +66,13 @@ def risk() -> None:
         test_risk_twin.play(risk_rows.seeded_rows(numbers, 150))
 
 
+def private_frames() -> None:
+    frames = test_private_twin.usual_frames()
+    test_private_twin.check_equal(test_private_twin.stream_of(frames))
+    for seed in range(300):
+        test_private_twin.check_damaged(frames, np.random.default_rng(seed))
+
+
 def main() -> None:
     warnings.filterwarnings("ignore", "overflow encountered", RuntimeWarning)  # arithmetic modulo 2^64 is meant
     Book().warm()
@@ -74,7 +81,8 @@ def main() -> None:
     books()
     bars()
     risk()
-    print(f"{mode()}: books, bars and risk equal their twins")
+    private_frames()
+    print(f"{mode()}: books, bars, risk and private frames equal their twins")
 
 
 if __name__ == "__main__":
