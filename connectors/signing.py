@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
+import re
 from collections.abc import Iterable
 from typing import Protocol
 from urllib.parse import quote, urlencode
@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode
 from schemas.errors import ConfigInvalid
 
 Parameters = Iterable[tuple[str, str]]
+_PLAIN = re.compile(r"[A-Za-z0-9_.~&=-]*")
 
 
 class Signer(Protocol):
@@ -32,7 +33,7 @@ class HmacSigner:
         self._secret = secret.encode()
 
     def sign(self, payload: str) -> str:
-        return hmac.new(self._secret, payload.encode(), hashlib.sha256).hexdigest()
+        return hmac.digest(self._secret, payload.encode(), "sha256").hex()
 
     def __repr__(self) -> str:
         return "HmacSigner(hidden)"
@@ -76,7 +77,11 @@ class Ed25519Signer:
 
 def query_of(parameters: Parameters) -> str:
     """Percent-encoded `name=value` pairs in the given order."""
-    return urlencode(list(parameters), quote_via=quote, safe="")
+    pairs = list(parameters)
+    text = "&".join([f"{name}={value}" for name, value in pairs])
+    if _PLAIN.fullmatch(text) and text.count("&") == max(len(pairs) - 1, 0) and text.count("=") == len(pairs):
+        return text  # nothing in it would be encoded
+    return urlencode(pairs, quote_via=quote, safe="")
 
 
 def payload_of(query: str, body: str = "") -> str:
@@ -86,5 +91,7 @@ def payload_of(query: str, body: str = "") -> str:
 
 def signed_query(query: str, signer: Signer) -> str:
     """The query with its signature as the last parameter."""
-    signature = quote(signer.sign(payload_of(query)), safe="")
+    signature = signer.sign(payload_of(query))
+    if not (signature.isascii() and signature.isalnum()):
+        signature = quote(signature, safe="")
     return f"{query}&signature={signature}" if query else f"signature={signature}"

@@ -246,7 +246,7 @@ def shared(amount_e8: int, quantities_e8: Sequence[int]) -> list[int]:
 
 def _in_range(**values: int) -> None:
     for name, value in values.items():
-        if abs(value) > I64_MAX:
+        if not -I64_MAX <= value <= I64_MAX:
             raise Refused(DeadReason.OUT_OF_RANGE, f"{name} would be {format_e8(value)}: out of range")
 
 
@@ -602,7 +602,7 @@ def _check_books(instrument: list[int], number: int) -> None:
     if not instrument:
         raise Refused(DeadReason.UNKNOWN_INSTRUMENT, f"instrument {number} is not known: no asset, no multiplier")
     kind = InstrumentKind(instrument[KIND])
-    if kind not in LINEAR | TWO_ASSETS:
+    if kind not in LINEAR and kind not in TWO_ASSETS:
         raise Refused(DeadReason.UNEXPECTED, f"no books are kept of a trade in an instrument of kind {kind.name}")
     if kind in LINEAR and instrument[SETTLE] != instrument[QUOTED_IN]:
         raise Refused(DeadReason.UNEXPECTED, "an inverse contract (settled in another asset than it is quoted in)")

@@ -51,7 +51,7 @@ class Table:
         """Line of a key; -1 when it has none."""
         used, lines = self.used(state), state[self.name]
         at = self._hints.get(key, used)
-        if at < used and tuple(lines[at, : self.key].tolist()) == key:
+        if at < used and _stands_at(lines, at, key):
             return at
         lines = lines[:used]
         hit = lines[:, 0] == key[0]
@@ -84,3 +84,12 @@ class Table:
         for name, (dtype, shape) in self.beside.items():
             arrays[name] = np.zeros((lines, *shape), dtype=np.dtype(dtype))
         return arrays
+
+
+def _stands_at(lines: npt.NDArray[Any], at: int, key: tuple[int, ...]) -> bool:
+    """Whether line `at` begins with this key. Item by item: quicker than a slice of so few."""
+    item = lines.item
+    for column, value in enumerate(key):  # noqa: SIM110
+        if item(at, column) != value:
+            return False
+    return True

@@ -19,6 +19,7 @@ from schemas.events import Side, Trust
 
 ORDER_ROW_BITS, ORDER_WRITER_BITS, ORDER_INCARNATION_BITS = 32, 15, 16
 _BASE36 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_PAIRS = tuple(high + low for high in _BASE36 for low in _BASE36)
 CLIENT_ID_LENGTH = 14  # `S` and 13 digits of base 36: 63 bits; venues take at least 20
 NOT_SAID = -(1 << 63)  # an amount that the venue did not say; no amount of money is this large
 
@@ -39,11 +40,12 @@ def client_id_of(order_id: int) -> str:
     """The id as venues carry it: 14 characters of `[A-Z0-9]`."""
     if not 0 < order_id < 1 << 63:
         raise InputInvalid(f"{order_id} is no order id.")
-    digits = []
-    for _ in range(CLIENT_ID_LENGTH - 1):
-        order_id, digit = divmod(order_id, 36)
-        digits.append(_BASE36[digit])
-    return "S" + "".join(reversed(digits))
+    high, low = divmod(order_id, 36**6)
+    high, middle = divmod(high, 36**6)
+    return (
+        f"S{_BASE36[high]}{_PAIRS[middle // 36**4]}{_PAIRS[middle // 36**2 % 36**2]}{_PAIRS[middle % 36**2]}"
+        f"{_PAIRS[low // 36**4]}{_PAIRS[low // 36**2 % 36**2]}{_PAIRS[low % 36**2]}"
+    )
 
 
 def order_id_from(client_id: str) -> int:

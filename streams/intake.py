@@ -26,7 +26,7 @@ AtEnd = Callable[[TopicPartition], bool]
 _Order = tuple[int, int, int, int]  # rank, partition, writer, incarnation: what breaks ties of receive times
 
 
-@dataclass
+@dataclass(slots=True)
 class _Polled:
     """A chunk as it was polled: reading may go on after it once its rows are processed."""
 
@@ -35,7 +35,7 @@ class _Polled:
     size_bytes: int
 
 
-@dataclass
+@dataclass(slots=True)
 class _Place:
     """One partition."""
 
@@ -74,19 +74,23 @@ class Intake:
 
     def add(self, chunk: Chunk) -> None:
         """Take a polled chunk; repeats are dropped here."""
-        place = self._places[TopicPartition(chunk.key.topic, chunk.key.partition)]
-        verdict = self.filter.see(
-            chunk.key, chunk.row_first, chunk.row_last, holes_normal=chunk.key.topic in self._compacted
-        )
+        key = chunk.key
+        place = self._places[TopicPartition(key.topic, key.partition)]
+        verdict = self.filter.see(key, chunk.row_first, chunk.row_last, holes_normal=key.topic in self._compacted)
         kept = chunk.cut(verdict.skip, len(chunk.rows)) if verdict.skip else chunk
-        polled = _Polled(chunk.position, len(kept.rows), kept.size_bytes)
+        rows, size_bytes = len(kept.rows), kept.size_bytes
+        polled = _Polled(chunk.position, rows, size_bytes)
         place.polled.append(polled)
-        if len(kept.rows):
-            self._queues.setdefault(chunk.key, deque()).append((kept, polled))
-            place.bytes += polled.size_bytes
-            place.rows += len(kept.rows)
-            self.rows += len(kept.rows)
-        self._advance(place)
+        if rows:
+            queue = self._queues.get(key)
+            if queue is None:
+                queue = self._queues[key] = deque()
+            queue.append((kept, polled))
+            place.bytes += size_bytes
+            place.rows += rows
+            self.rows += rows
+        else:
+            self._advance(place)
 
     def next_run(self, at_end: AtEnd) -> Chunk | None:
         """The next rows to process, as many of one sequence as the order allows; None: wait for more."""

@@ -109,12 +109,25 @@ def _one_key_each(topic: Topic, chunk: Chunk) -> Iterator[Chunk]:
     if topic.cleanup != "compact":
         yield chunk
         return
-    keys = [row_key(topic, chunk.rows, chunk.heap, number) for number in range(len(chunk.rows))]
     at = 0
-    for end in range(1, len(keys) + 1):
-        if end == len(keys) or keys[end] != keys[at]:
-            yield chunk.cut(at, end)
-            at = end
+    for end in _key_ends(topic, chunk):
+        yield chunk if at == 0 and end == len(chunk.rows) else chunk.cut(at, end)
+        at = end
+
+
+def _key_ends(topic: Topic, chunk: Chunk) -> list[int]:
+    """Where rows of one key end: before each row whose key differs from that of the row before it, and at the end."""
+    count = len(chunk.rows)
+    if any(topic.event.field(name).heap for name in topic.key):
+        keys = [row_key(topic, chunk.rows, chunk.heap, number) for number in range(count)]
+        changes = [number for number in range(1, count) if keys[number] != keys[number - 1]]
+    else:
+        differs = np.zeros(max(count - 1, 0), dtype=np.bool_)
+        for name in topic.key:
+            column = chunk.rows[name]
+            differs |= column[1:] != column[:-1]
+        changes = (np.flatnonzero(differs) + 1).tolist()
+    return [*changes, count]
 
 
 def row_key(topic: Topic, rows: Rows, heap: Heap, number: int) -> bytes:

@@ -28,6 +28,9 @@ class Verdict(NamedTuple):
     first_sight: bool
 
 
+_FOLLOWS = Verdict(0, 0, False)
+
+
 @dataclass
 class RowFilter:
     """The last row seen of each sequence, and what was noticed so far."""
@@ -51,6 +54,9 @@ class RowFilter:
         if before is None:
             self.last[key] = last
             return Verdict(0, 0, True)
+        if first == before + 1:
+            self.last[key] = last
+            return _FOLLOWS
         skip = min(max(0, before + 1 - first), last + 1 - first)
         self.repeats += skip
         missing = 0 if holes_normal else max(0, first - before - 1)

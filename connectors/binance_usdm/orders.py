@@ -25,6 +25,7 @@ from schemas.events import Side
 from schemas.money import format_e8
 from schemas.trading import CommandKind, OrderFlag, OrderKind, TimeInForce, client_id_of
 
+SIDES = tuple(side.name for side in Side)
 MS = 1_000_000
 DAY_NS = 86_400_000_000_000
 GTD_MIN_NS = 660_000_000_000  # goodTillDate must be ten minutes from now; one more for the way there
@@ -38,6 +39,7 @@ ACCOUNT, POSITIONS = "/fapi/v3/account", "/fapi/v3/positionRisk"
 LISTEN_KEY, COUNTDOWN = "/fapi/v1/listenKey", "/fapi/v1/countdownCancelAll"
 PERMISSIONS, SERVER_TIME = "/sapi/v1/account/apiRestrictions", "/fapi/v1/time"
 EXCHANGE_INFO = "/fapi/v1/exchangeInfo"
+REDUCES, POST_ONLY = int(OrderFlag.REDUCE_ONLY | OrderFlag.FLATTEN), int(OrderFlag.POST_ONLY)
 CLIENT_ID_NAMES = ("newClientOrderId", "origClientOrderId", "clientAlgoId")
 TRADES_MAX = 1000  # of one answer
 
@@ -126,7 +128,7 @@ def filter_fault(command: np.void, facts: InstrumentFacts) -> Fault | None:
         fault = _price_fault(price_e8, facts)
     if fault is None and kind in (OrderKind.STOP, OrderKind.STOP_LIMIT):
         fault = _price_fault(int(command["stop_price_e8"]), facts)
-    reduces = int(command["flags"]) & (OrderFlag.REDUCE_ONLY | OrderFlag.FLATTEN)
+    reduces = int(command["flags"]) & REDUCES
     if fault is None and has_price and not reduces and price_e8 * quantity_e8 < facts.notional_min_e8 * 10**8:
         return Fault(-4164, f"price × quantity is below {format_e8(facts.notional_min_e8)}")
     return fault
@@ -198,7 +200,7 @@ def _of_adopted(wanted: int, venue_order_id: int, symbol: str) -> Request:
 
 
 def side_of(command: np.void) -> str:
-    return Side(int(command["side"])).name
+    return SIDES[int(command["side"])]
 
 
 def _submit(command: np.void, facts: InstrumentFacts) -> Request:
@@ -207,7 +209,7 @@ def _submit(command: np.void, facts: InstrumentFacts) -> Request:
     if kind == OrderKind.LIMIT:
         params += [("type", "LIMIT"), *_time_in_force(command), ("price", format_e8(command["price_e8"]))]
     elif kind == OrderKind.MARKET:
-        if int(command["flags"]) & OrderFlag.POST_ONLY:
+        if int(command["flags"]) & POST_ONLY:
             raise InputInvalid("A market order cannot be post-only: it takes by nature.")
         params.append(("type", "MARKET"))
     else:
@@ -222,7 +224,7 @@ def _submit_conditional(command: np.void, facts: InstrumentFacts) -> Request:
     params.append(("type", "STOP" if limit else "STOP_MARKET"))
     if limit:
         params += [*_time_in_force(command), ("price", format_e8(command["price_e8"]))]
-    elif int(command["flags"]) & OrderFlag.POST_ONLY:
+    elif int(command["flags"]) & POST_ONLY:
         raise InputInvalid("A stop that becomes a market order cannot be post-only.")
     params += [("quantity", format_e8(command["quantity_e8"]))]
     params += [("triggerPrice", format_e8(command["stop_price_e8"])), *_reduce_only(command)]
@@ -240,14 +242,14 @@ def _amend(command: np.void, facts: InstrumentFacts, client_id: str) -> Request:
 
 
 def _reduce_only(command: np.void) -> list[tuple[str, str]]:
-    reduces = int(command["flags"]) & (OrderFlag.REDUCE_ONLY | OrderFlag.FLATTEN)
+    reduces = int(command["flags"]) & REDUCES
     return [("reduceOnly", "true")] if reduces else []
 
 
 def _time_in_force(command: np.void) -> list[tuple[str, str]]:
     wanted = TimeInForce(int(command["time_in_force"]))
     ends = wanted in (TimeInForce.GTD, TimeInForce.DAY)
-    if int(command["flags"]) & OrderFlag.POST_ONLY:
+    if int(command["flags"]) & POST_ONLY:
         if not ends and wanted is not TimeInForce.GTC:
             raise InputInvalid(f"The venue has no post-only {wanted.name} order: post-only rests until cancelled.")
         return [("timeInForce", "GTX")]

@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from schemas.instruments import Venue
 
 E8 = 100_000_000
+TEXTS_MAX = 4096  # prices and quantities come again and again
 QUOTE_ASSETS = ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY")
 
 
@@ -32,7 +34,7 @@ class Listed:
     price_decimals: int
     quantity_decimals: int
 
-    @property
+    @cached_property
     def assets(self) -> tuple[str, str]:
         """Base and quote asset, by the quote assets that exist."""
         for quote in QUOTE_ASSETS:
@@ -41,6 +43,7 @@ class Listed:
         return self.symbol, "USDT"
 
 
+@lru_cache(TEXTS_MAX)
 def decimal_text(value_e8: int, decimals: int) -> str:
     """`value_e8` with exactly `decimals` (at most 8) digits after the point; what is beyond them must be zero."""
     assert value_e8 % 10 ** (8 - decimals) == 0, (value_e8, decimals)
@@ -48,6 +51,7 @@ def decimal_text(value_e8: int, decimals: int) -> str:
     return f"{whole}.{part:08d}"[: -(8 - decimals) or None].rstrip("." if decimals == 0 else "")
 
 
+@lru_cache(TEXTS_MAX)
 def short_text(value_e8: int) -> str:
     """Without trailing zeros: `0.1`, `5`."""
     whole, part = divmod(value_e8, E8)

@@ -16,8 +16,8 @@ from connectors.simulator.private_config import E8, AccountConfig, PrivateRules
 
 def scaled(value: int, factor_e8: int) -> int:
     """value × factor ÷ 10^8, rounded towards zero."""
-    product = abs(value) * abs(factor_e8) // E8
-    return product if (value < 0) == (factor_e8 < 0) else -product
+    product = value * factor_e8
+    return product // E8 if product >= 0 else -(-product // E8)
 
 
 def divided(value: int, part: int, whole: int) -> int:
@@ -152,17 +152,18 @@ class Account:
         notional = scaled(position.amount_e8, mark_e8)
         worst = max(abs(notional), abs(notional + orders.bids_e8), abs(notional - orders.asks_e8))
         held = -(-abs(notional) // leverage)  # upwards: never less than its share
-        return Margin(
-            held,
-            -(-worst // leverage) - held,
-            scaled(abs(notional), self.rules.maintenance_e8),
-            position.unrealised_e8(mark_e8),
-        )
+        maintenance = scaled(abs(notional), self.rules.maintenance_e8)
+        return Margin(held, -(-worst // leverage) - held, maintenance, notional - position.cost_e8)
 
     def total(self, margins: Mapping[str, Margin]) -> Margin:
         """The sum over all symbols."""
-        parts = list(margins.values())
-        return Margin(*(sum(part[place] for part in parts) for place in range(4)))
+        positions = orders = maintenance = unrealised = 0
+        for part in margins.values():
+            positions += part.position_e8
+            orders += part.orders_e8
+            maintenance += part.maintenance_e8
+            unrealised += part.unrealised_e8
+        return Margin(positions, orders, maintenance, unrealised)
 
     def available_e8(self, total: Margin) -> int:
         """What may still be tied up; may be below 0."""

@@ -154,12 +154,13 @@ class PrivateApi:
         account = self._by_key.get(call.key)
         if account is None:
             raise refusal(-2015)
-        window = check_signed(call, account.config.secret, self._now_ms()) if endpoint.is_signed else None
+        given = parameters_of(call)
+        window = check_signed(call, account.config.secret, self._now_ms(), given) if endpoint.is_signed else None
         if endpoint.trades and not account.config.can_trade:
             raise refusal(-2015)
         if endpoint.counts:
             self._counts[account.number].charge(self._now_ms())
-        return Admitted(endpoint, account, parameters_of(call), window)
+        return Admitted(endpoint, account, given, window)
 
     def execute(self, admitted: Admitted) -> object:
         """Carry a request out; returns the document of the answer.

@@ -18,6 +18,7 @@ from connectors.simulator.private_config import AccountConfig, PrivateRules
 from connectors.simulator.private_documents import account_update
 from connectors.simulator.private_errors import refusal
 from connectors.simulator.private_market import Entered, Meeting, OrderMarket
+from connectors.simulator.private_open import OpenOrders
 from connectors.simulator.private_orders import (
     IMMEDIATE_REST,
     IMMEDIATE_SELF_TRADE,
@@ -111,7 +112,8 @@ class Desk:
         self._random = random.Random(rules.seed)
         self.accounts = {number: Account(number, config, rules) for number, config in enumerate(accounts, 1)}
         self.orders: dict[int, VenueOrder] = {}
-        self.open: dict[int, dict[int, VenueOrder]] = {number: {} for number in self.accounts}
+        self._open = OpenOrders(self.accounts)
+        self.open = self._open.of
         self.trades: dict[int, deque[Trade]] = {number: deque(maxlen=CLOSED_MAX) for number in self.accounts}
         self._by_client: dict[tuple[int, str, str], VenueOrder] = {}
         self._closed: deque[VenueOrder] = deque()
@@ -153,11 +155,7 @@ class Desk:
 
     def open_notional(self, account: Account, symbol: str) -> OpenNotional:
         """Of open orders that are not reduce-only."""
-        sums = {Side.BUY: 0, Side.SELL: 0}
-        for order in self.open[account.number].values():
-            if order.symbol == symbol and not order.is_reduce_only:
-                sums[order.side] += scaled(order.left_e8, order.price_e8)
-        return OpenNotional(sums[Side.BUY], sums[Side.SELL])
+        return self._open.notional(account.number, symbol)
 
     def margins(self, account: Account) -> dict[str, Margin]:
         """By symbol with a position or an open order."""
@@ -208,7 +206,7 @@ class Desk:
         same = self._by_client.get((account.number, symbol, client_id)) if client_id else None
         if same is not None and same.is_open:
             raise refusal(-4116)
-        if len(self.open_orders(account, symbol)) >= self.rules.open_orders_max:
+        if self._open.count(account.number, symbol) >= self.rules.open_orders_max:
             raise refusal(-2025)
 
     def _check_price(self, ticket: Ticket, mark_e8: int) -> None:
@@ -248,8 +246,14 @@ class Desk:
         """
         if self.listed[symbol].assets[1] != account.config.asset:
             raise refusal(-2019)
-        margins = self.margins(account)
         mark_e8, open_ = self.mark_e8(symbol), self.open_notional(account, symbol)
+        others = [name for name, position in account.positions.items() if position.amount_e8]
+        others += self._open.symbols(account.number)
+        margins = {
+            name: account.margin(name, self.mark_e8(name), self.open_notional(account, name))
+            for name in set(others) - {symbol}
+        }
+        margins[symbol] = account.margin(symbol, mark_e8, open_)
         before = account.total(margins)
         bids_e8, asks_e8 = open_
         if without is not None and not without.is_reduce_only:
@@ -296,7 +300,8 @@ class Desk:
             original_kind=original_kind,
             stop_price_e8=stop_price_e8,
         )
-        self.orders[order.number] = self.open[account.number][order.number] = order
+        self.orders[order.number] = order
+        self._open.add(order)
         self._by_client[account.number, order.symbol, order.client_id] = order
         return order
 
@@ -375,6 +380,7 @@ class Desk:
         signed_e8 = fill.quantity_e8 if order.side is Side.BUY else -fill.quantity_e8
         realised, fee = account.trade(order.symbol, signed_e8, fill.price_e8, now_ms, is_maker=fill.is_maker)
         order.executed_e8 += fill.quantity_e8
+        self._open.recount(order)
         order.quote_e8 += scaled(fill.quantity_e8, fill.price_e8)
         order.realised_e8 += realised
         order.status = Status.PARTIALLY_FILLED if order.left_e8 else Status.FILLED
@@ -398,7 +404,7 @@ class Desk:
         """An order is over."""
         order.updated_ms = self.now_ms
         order.resting_e8 = 0
-        self.open[order.owner].pop(order.number, None)
+        self._open.remove(order)
         self._closed.append(order)
         if len(self._closed) > CLOSED_MAX:
             oldest = self._closed.popleft()
@@ -413,7 +419,7 @@ class Desk:
         self.market.leave(order.number)
         order.status = status
         order.updated_ms = self.now_ms
-        self.open[order.owner].pop(order.number, None)  # its notional is free in what is told now
+        self._open.remove(order)  # its notional is free in what is told now
         self.tell_order(order, execution, reason)
         self._close(order)
 
@@ -431,6 +437,8 @@ class Desk:
 
         So no sweep of theirs can open a position.
         """
+        if not self._open.reducing(account.number, symbol):
+            return
         orders = [order for order in self.open_orders(account, symbol) if order.is_reduce_only]
         rooms = {side: self._room_e8(account, symbol, side) for side in Side}
         for order in reversed(orders):
@@ -502,6 +510,7 @@ class Desk:
             self._end(order, Status.CANCELED, "CANCELED")
             return
         order.price_e8, order.quantity_e8 = price_e8, quantity_e8
+        self._open.recount(order)
         order.modifications += 1
         order.updated_ms = self.now_ms
         self.tell_order(order, "AMENDMENT")
@@ -546,7 +555,8 @@ class Desk:
             Side.SELL if amount_e8 > 0 else Side.BUY, "MARKET", "GTC", 0, abs(amount_e8), self.now_ms,
             is_reduce_only=True, is_liquidation=True,
         )  # fmt: skip
-        self.orders[order.number] = self.open[account.number][order.number] = order
+        self.orders[order.number] = order
+        self._open.add(order)
         self._by_client[account.number, symbol, order.client_id] = order
         self.tell_order(order, "NEW")
         self._enter(account, order)

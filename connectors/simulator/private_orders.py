@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -28,7 +27,8 @@ class Status(enum.StrEnum):
         return self in (Status.NEW, Status.PARTIALLY_FILLED)
 
 
-SIDE_WORDS: Mapping[Side, str] = {Side.BUY: "BUY", Side.SELL: "SELL"}
+SIDE_WORDS = ("BUY", "SELL")  # by Side
+PREVENTION_WORDS = {int(prevention): prevention.name for prevention in Prevention}
 
 
 @dataclass
@@ -168,7 +168,7 @@ def acknowledgement(order: VenueOrder) -> dict[str, object]:
     return {
         "orderId": order.number,
         "symbol": order.symbol,
-        "status": order.status.value,
+        "status": str(order.status),
         "clientOrderId": order.client_id,
         "price": price_text(order.listed, order.price_e8),
         "origQty": quantity_text(order.listed, order.quantity_e8),
@@ -185,7 +185,7 @@ def acknowledgement(order: VenueOrder) -> dict[str, object]:
         "priceProtect": False,
         "origType": order.original_kind,
         "priceMatch": "NONE",
-        "selfTradePreventionMode": order.prevention.name,
+        "selfTradePreventionMode": PREVENTION_WORDS[int(order.prevention)],
         "goodTillDate": order.good_till_ms,
         "updateTime": order.updated_ms,
     }
@@ -248,41 +248,36 @@ def order_update(
         "ap": average_text(order.average_e8),
         "sp": price_text(listed, order.stop_price_e8),
         "x": execution,
-        "X": order.status.value,
+        "X": str(order.status),
         "i": order.number,
         "l": quantity_text(listed, trade.quantity_e8 if trade else 0),
         "z": quantity_text(listed, order.executed_e8),
         "L": price_text(listed, trade.price_e8 if trade else 0),
     }
     if trade is not None:
-        told |= {"N": listed.assets[1], "n": signed_text(trade.fee_e8)}
-    return {
-        "e": "ORDER_TRADE_UPDATE",
-        "E": now_ms,
-        "T": now_ms,
-        "o": told
-        | {
-            "T": trade.time_ms if trade else order.updated_ms,
-            "t": trade.trade_id if trade else 0,
-            "b": signed_text(notional[0]),
-            "a": signed_text(notional[1]),
-            "m": trade.is_maker if trade else False,
-            "R": order.is_reduce_only,
-            "wt": order.working_type,
-            "ot": order.original_kind,
-            "ps": "BOTH",
-            "cp": order.is_close_position,
-            "rp": signed_text(trade.realised_e8 if trade else 0),
-            "pP": False,
-            "si": 0,
-            "ss": 0,
-            "V": order.prevention.name,
-            "pm": "NONE",
-            "gtd": order.good_till_ms,
-            "er": str(reason),
-            "st": 1,
-        },
+        told["N"], told["n"] = listed.assets[1], signed_text(trade.fee_e8)
+    told |= {
+        "T": trade.time_ms if trade else order.updated_ms,
+        "t": trade.trade_id if trade else 0,
+        "b": signed_text(notional[0]),
+        "a": signed_text(notional[1]),
+        "m": trade.is_maker if trade else False,
+        "R": order.is_reduce_only,
+        "wt": order.working_type,
+        "ot": order.original_kind,
+        "ps": "BOTH",
+        "cp": order.is_close_position,
+        "rp": signed_text(trade.realised_e8 if trade else 0),
+        "pP": False,
+        "si": 0,
+        "ss": 0,
+        "V": PREVENTION_WORDS[int(order.prevention)],
+        "pm": "NONE",
+        "gtd": order.good_till_ms,
+        "er": str(reason),
+        "st": 1,
     }
+    return {"e": "ORDER_TRADE_UPDATE", "E": now_ms, "T": now_ms, "o": told}
 
 
 def trade_lite(trade: Trade, now_ms: int) -> dict[str, object]:
@@ -330,7 +325,7 @@ def algo_document(algo: AlgoOrder) -> dict[str, object]:
         "slTriggerPrice": "0",
         "slPrice": "0",
         "tpOrderType": "",
-        "selfTradePreventionMode": algo.prevention.name,
+        "selfTradePreventionMode": PREVENTION_WORDS[int(algo.prevention)],
         "workingType": algo.working_type,
         "priceMatch": "NONE",
         "closePosition": algo.is_close_position,
@@ -367,7 +362,7 @@ def algo_update(algo: AlgoOrder, now_ms: int) -> dict[str, object]:
             "act": order.kind if order else "",
             "tp": price_text(listed, algo.trigger_e8),
             "p": price_text(listed, algo.price_e8),
-            "V": algo.prevention.name,
+            "V": PREVENTION_WORDS[int(algo.prevention)],
             "wt": algo.working_type,
             "pm": "NONE",
             "cp": algo.is_close_position,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from connectors.simulator.listing import E8, Listed, short_text
 from connectors.simulator.matching import Prevention
@@ -15,6 +16,7 @@ from connectors.simulator.private_request import Parameters
 from schemas.events import Side
 
 SIDES = {"BUY": Side.BUY, "SELL": Side.SELL}
+PREVENTIONS = {prevention.name: prevention for prevention in Prevention}
 TIMES_IN_FORCE = ("GTC", "IOC", "FOK", "GTX", "GTD")
 ALGO_KINDS = ("STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET")
 CONDITIONAL_KINDS = (*ALGO_KINDS, "TRAILING_STOP_MARKET")
@@ -28,8 +30,7 @@ PERCENT_UP, PERCENT_DOWN = 105, 95  # PERCENT_PRICE, in hundredths
 MIN_NOTIONAL_E8 = 5 * E8
 
 
-@dataclass(frozen=True)
-class Ticket:
+class Ticket(NamedTuple):
     """An order as asked for.
 
     Attributes:
@@ -98,9 +99,10 @@ def check_position_side(given: Parameters) -> None:
 
 def prevention_of(given: Parameters) -> Prevention:
     name = given.text("selfTradePreventionMode", "EXPIRE_MAKER")
-    if name not in Prevention.__members__:
+    found = PREVENTIONS.get(name)
+    if found is None:
         raise refusal(-5039)
-    return Prevention[name]
+    return found
 
 
 def good_till_of(given: Parameters, time_in_force: str, now_ms: int) -> int:

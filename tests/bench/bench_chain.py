@@ -2,7 +2,8 @@
 
 The rules run in real Runners over the transport in memory, one after the other in one thread: what is measured is
 their sum on one core. Between orders and the private wire stands `Desk`: it does with every command what the gateway
-does (attempt row, signature, answer row) and asks the simulated venue's private half, without HTTP and sockets.
+does (attempt row, signature, answer row) and asks the simulated venue's private half, without HTTP and sockets. What
+the user stream says is handed over once a millisecond, as its session does, at the pace of the goal: ten commands.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ E8 = 100_000_000
 MS = 1_000_000
 GOAL = 10_000
 PER_ROUND = 128  # new orders of a round; the half that rests is cancelled in the next
+PER_MS = GOAL // 1_000  # commands whose user stream goes into one batch; a millisecond is how long a session waits
 ROUNDS, WARM = 40, 4
 ROUND_NS = PER_ROUND * 100_000  # ten thousand a second of the chain's own time
 LOTS = 2  # of each order, 0.002 BTC
@@ -133,9 +135,18 @@ class Desk:
             return
         for chunk in self._log.chunks(commands):
             if chunk.row_first > self._read:
-                for command in chunk.rows:
+                for number, command in enumerate(chunk.rows, 1):
                     self._carry_out(command)
+                    if number % PER_MS == 0:
+                        self._hand_over()
                 self._read = chunk.row_last
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """What the user stream said: its session hands it over a millisecond after the first message."""
+        began = time.thread_time()
+        self._stream.flush()
+        self.seconds["rows"] += time.thread_time() - began
 
     def _carry_out(self, command: np.void) -> None:
         began = time.thread_time()
@@ -153,7 +164,6 @@ class Desk:
         self._rest.flush()
         if events:
             self._stream.add_texts(events, 1, now_ns)
-            self._stream.flush()
         written = time.thread_time()
         for part, seconds in ("request", asked - began), ("venue", answered - asked), ("rows", written - answered):
             self.seconds[part] += seconds
