@@ -77,6 +77,8 @@ class Draft(NamedTuple):
     account: int
     posted: list[Posted]
     balances: dict[int, list[int]]  # by asset: the line of the table as it will be
+    places: dict[int, int]  # by asset: which line; -1 for one that is to be added
+    account_at: int  # line of the account; -1 for one that is to be added
 
 
 def moved(asset: int, against: LedgerAccount, amount_e8: int) -> list[Line]:
@@ -151,10 +153,12 @@ class Ledger:
         """
         table, accounts = self.balances, self.accounts
         balances: dict[int, list[int]] = {}
+        places: dict[int, int] = {}
         for asset in (*(line.asset for line in lines), *also):
             if asset not in balances:
-                balances[asset] = self._balance(state, account, asset)
-        fresh = sum(table.find(state, account, asset) < 0 for asset in balances)
+                at = places[asset] = table.find(state, account, asset)
+                balances[asset] = state["balances"][at].tolist() if at >= 0 else _new_balance(account, asset)
+        fresh = sum(at < 0 for at in places.values())
         if not table.has_room(state, fresh):
             raise Refused(DeadReason.LIMIT, f"more balances than balances_max = {table.lines_max}")
         at = accounts.find(state, account)
@@ -165,7 +169,7 @@ class Ledger:
         for line in lines:
             balance = balances[line.asset]
             value = balance[BALANCE_OF + line.ledger] + line.amount_e8
-            if max(abs(value), abs(line.amount_e8)) > I64_MAX:
+            if not (-I64_MAX <= value <= I64_MAX and -I64_MAX <= line.amount_e8 <= I64_MAX):
                 raise Refused(
                     DeadReason.OUT_OF_RANGE,
                     f"ledger account {line.ledger.name} would stand at {format_e8(value)} after "
@@ -173,16 +177,16 @@ class Ledger:
                 )
             balance[BALANCE_OF + line.ledger] = value
             posted.append(Posted(line, value, entry))
-        return Draft(account, posted, balances)
+        return Draft(account, posted, balances, places, at)
 
     def post(self, state: State, draft: Draft) -> None:
         """Bring an entry into the state."""
         for asset, values in draft.balances.items():
-            at = self.balances.find(state, draft.account, asset)
+            at = draft.places[asset]
             if at < 0:
                 at = self.balances.add(state, draft.account, asset)
             state["balances"][at] = values
-        at = self.accounts.find(state, draft.account)
+        at = draft.account_at
         if at < 0:
             at = self.accounts.add(state, draft.account)
         state["accounts"][at, ENTRIES] += bool(draft.posted)
@@ -200,13 +204,11 @@ class Ledger:
             state["movements"][at, what, count[MOVEMENTS + what] % self._remembered] = venue_id
             count[MOVEMENTS + what] += 1
 
-    def _balance(self, state: State, account: int, asset: int) -> list[int]:
-        at = self.balances.find(state, account, asset)
-        if at >= 0:
-            return [int(value) for value in state["balances"][at].tolist()]
-        values = [0] * COLUMNS
-        values[ACCOUNT], values[ASSET], values[VENUE_SAYS] = account, asset, NOT_SAID
-        return values
+
+def _new_balance(account: int, asset: int) -> list[int]:
+    values = [0] * COLUMNS
+    values[ACCOUNT], values[ASSET], values[VENUE_SAYS] = account, asset, NOT_SAID
+    return values
 
 
 def balance_e8(state: State, account: int, asset: int, ledger: LedgerAccount) -> int:

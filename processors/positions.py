@@ -23,6 +23,7 @@ rounding leaves goes to the largest; with nothing open it is strategy 0's.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -75,6 +76,17 @@ ACCOUNT, STRATEGY, OF, QUANTITY, COST, REALISED, FEES, FUNDING, FIFO, LOTS, TRAD
 NET_ACCOUNT, NET_OF, NET_QUANTITY, NET_COST, NET_REALISED, NET_SLACK = range(6)
 # Columns of an instrument. BID and ASK are the last trusted ones; EVENT_NS is their venue time.
 ID, KIND, BASE, QUOTED_IN, SETTLE, MULTIPLIER, BID, ASK, EVENT_NS = range(9)
+
+
+def _packer(event: Event) -> struct.Struct:
+    """Makes a row of an output: numpy takes three times as long to make it of the same values."""
+    codes = {"<i8": "q", "<u4": "I", "<u2": "H", "|u1": "B"}
+    packer = struct.Struct("<" + "".join(codes[event.dtype[name].str] for name in event.dtype.names or ()))
+    assert packer.size == event.dtype.itemsize
+    return packer
+
+
+PACKERS = tuple(_packer(event) for event in (POSITION, POSTING, BALANCE))
 
 
 class _Quote(NamedTuple):
@@ -312,7 +324,9 @@ class _Work:
         """Emit what was said so far."""
         for output, rows in enumerate(self._emitted):
             if rows:
-                self.out.emit(output, np.array(rows, dtype=self.out.events[output].dtype))
+                pack = PACKERS[output].pack
+                packed = bytearray().join([pack(*row) for row in rows])
+                self.out.emit(output, np.frombuffer(packed, dtype=self.out.events[output].dtype))
                 rows.clear()
 
     # --- inputs ---

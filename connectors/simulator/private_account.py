@@ -150,9 +150,10 @@ class Account:
         position = self.positions.get(symbol) or Position()
         leverage = self.leverage(symbol)
         notional = scaled(position.amount_e8, mark_e8)
-        worst = max(abs(notional), abs(notional + orders.bids_e8), abs(notional - orders.asks_e8))
-        held = -(-abs(notional) // leverage)  # upwards: never less than its share
-        maintenance = scaled(abs(notional), self.rules.maintenance_e8)
+        size = abs(notional)
+        worst = max(size, abs(notional + orders.bids_e8), abs(notional - orders.asks_e8))
+        held = -(-size // leverage)  # upwards: never less than its share
+        maintenance = scaled(size, self.rules.maintenance_e8)
         return Margin(held, -(-worst // leverage) - held, maintenance, notional - position.cost_e8)
 
     def total(self, margins: Mapping[str, Margin]) -> Margin:

@@ -247,23 +247,21 @@ class Desk:
         if self.listed[symbol].assets[1] != account.config.asset:
             raise refusal(-2019)
         mark_e8, open_ = self.mark_e8(symbol), self.open_notional(account, symbol)
-        others = [name for name, position in account.positions.items() if position.amount_e8]
-        others += self._open.symbols(account.number)
-        margins = {
-            name: account.margin(name, self.mark_e8(name), self.open_notional(account, name))
-            for name in set(others) - {symbol}
-        }
-        margins[symbol] = account.margin(symbol, mark_e8, open_)
-        before = account.total(margins)
         bids_e8, asks_e8 = open_
         if without is not None and not without.is_reduce_only:
             freed = scaled(without.left_e8, without.price_e8)
             bids_e8, asks_e8 = (bids_e8 - freed, asks_e8) if without.side is Side.BUY else (bids_e8, asks_e8 - freed)
         added = scaled(quantity_e8, price_e8 or self._taking_price_e8(symbol, side))
         bids_e8, asks_e8 = (bids_e8 + added, asks_e8) if side is Side.BUY else (bids_e8, asks_e8 + added)
-        margins[symbol] = account.margin(symbol, mark_e8, OpenNotional(bids_e8, asks_e8))
-        after = account.total(margins)
-        if after.initial_e8 > before.initial_e8 and account.available_e8(after) < 0:
+        before = account.margin(symbol, mark_e8, open_)
+        after = account.margin(symbol, mark_e8, OpenNotional(bids_e8, asks_e8))
+        if after.initial_e8 <= before.initial_e8:
+            return
+        others = {name for name, position in account.positions.items() if position.amount_e8}
+        others.update(self._open.symbols(account.number))
+        others.discard(symbol)
+        margins = {name: account.margin(name, self.mark_e8(name), self.open_notional(account, name)) for name in others}
+        if account.available_e8(account.total(margins | {symbol: after})) < 0:
             raise refusal(-2019)
 
     def _taking_price_e8(self, symbol: str, side: Side) -> int:
