@@ -224,10 +224,10 @@ def traded(held: Holding, quantity_e8: int, notional_e8: int) -> Holding:
 
 
 def traded_lots(
-    lots: Sequence[Sequence[int]], quantity_e8: int, notional_e8: int, lots_max: int
+    lots: Sequence[list[int]], quantity_e8: int, notional_e8: int, lots_max: int
 ) -> tuple[list[list[int]], int]:
     """Lots (quantity, cost), oldest first, after a trade, and what it realised first-in first-out."""
-    left = [list(lot) for lot in lots]
+    left = list(lots)  # a lot that changes is another list then
     realised = 0
     while quantity_e8 and left and left[0][0] * quantity_e8 < 0:
         part = min(abs(left[0][0]), abs(quantity_e8))
@@ -429,8 +429,7 @@ class _Work:
         self._pass(row.ts_recv_ns)
         at = self._position(row.account, row.strategy, row.instrument)
         state["trades"][at, before[TRADES] % self.rule.parameters.trades_remembered] = trade
-        state["lots"][at] = 0
-        state["lots"][at, : len(filled.lots)] = filled.lots or np.zeros((0, 2), dtype=np.int64)
+        self._keep_lots(at, lots, filled.lots)
         state["positions"][at, QUANTITY : TRADES + 1] = filled.position[QUANTITY : TRADES + 1]
         self._keep_net(filled.net)
         number = batch.row_first + offset
@@ -438,6 +437,15 @@ class _Work:
         self._say(at, row.ts_event_ns, row.ts_recv_ns, number)
 
     # --- fills and funding ---
+
+    def _keep_lots(self, at: int, before: list[list[int]], after: list[list[int]]) -> None:
+        """Lots of a position: where nothing was closed, only the last has changed."""
+        lines = self.state["lots"][at]
+        if before and after and after[0] is before[0]:
+            lines[len(after) - 1] = after[-1]
+            return
+        lines[:] = 0
+        lines[: len(after)] = after or np.zeros((0, 2), dtype=np.int64)
 
     def _filled(self, row: _Fill, instrument: list[int], before: list[int], lots: list[list[int]]) -> _Filled:
         """What a fill makes, within bounds."""
@@ -455,7 +463,7 @@ class _Work:
         _in_range(
             notional=notional, quantity=held.quantity_e8, cost=held.cost_e8, realised=held.realised_e8,
             fees=after[FEES], realised_by_lots=after[FIFO], unrealised=_unrealised(after, instrument)[1],
-            lot=max((abs(cost) for _, cost in lots), default=0),
+            lot=max(abs(lots[0][1]), abs(lots[-1][1])) if lots else 0,  # those between are as they were
         )  # fmt: skip
         net: list[int] = []
         lines = moved(row.fee_asset, LedgerAccount.FEES, -row.fee_e8)

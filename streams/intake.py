@@ -21,7 +21,7 @@ from streams.topics import TOPIC_BY_NUMBER
 RUN_ROWS_MAX = 16_384  # bounds what one call of a rule can put out, and with it a transaction
 # Chunks of one writer that follow each other go out as one run until it has that much: a rule's call costs more than
 # a row does, and on compacted topics and in the gateway's rows every chunk has one or two.
-JOINED_ROWS_MAX, JOINED_BYTES_MAX = 1024, 1 << 18
+JOINED_ROWS_MAX, JOINED_BYTES_MAX = 1024, 1 << 16
 AtEnd = Callable[[TopicPartition], bool]
 _Order = tuple[int, int, int, int]  # rank, partition, writer, incarnation: what breaks ties of receive times
 

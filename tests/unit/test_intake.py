@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 
-from schemas.events import TRADE
+from schemas.events import RAW_FRAME, TRADE
 from streams.api import Chunk, TopicPartition, WriterKey
 from streams.intake import RUN_ROWS_MAX, Intake
+from streams.topics import topic
 
 A, B = TopicPartition(2, 0), TopicPartition(3, 0)  # in rank order
-WIDE = TopicPartition(9, 0)
+WIDE, RAW = TopicPartition(9, 0), TopicPartition(topic("raw.frame.v1").number, 0)
 
 
 def chunk(place: TopicPartition, writer: int, first: int, times: list[int], position: int = 0) -> Chunk:
@@ -141,3 +143,31 @@ def test_runs_are_bounded() -> None:
     while (run := intake.next_run(lambda place: True)) is not None:
         sizes.append(len(run.rows))
     assert sizes == [RUN_ROWS_MAX, RUN_ROWS_MAX, 5]
+
+
+def test_small_chunks_that_follow_each_other_go_out_as_one_run_with_their_texts() -> None:
+    intake = Intake({RAW: False, B: False}, {})
+    key, texts = WriterKey(*RAW, 1, 7), [b"one", b"", b"three", b"4"]
+    for number, text in enumerate(texts, 1):
+        rows = RAW_FRAME.empty(1)
+        rows["ts_recv_ns"], rows["payload_at"], rows["payload_size"] = number, 2, len(text)
+        intake.add(Chunk(key, number, rows, np.frombuffer(b"??" + text + b"!", dtype=np.uint8), position=number))
+    intake.add(chunk(B, 1, 1, [3]))
+    runs = []
+    while (run := intake.next_run(lambda place: True)) is not None:
+        heap = run.heap.tobytes()
+        columns = ("payload_at", "payload_size") if run.key == key else ()
+        words = [[int(row[name]) for name in columns] for row in run.rows]
+        runs.append((run.row_first, len(run.rows), [heap[at : at + size] for at, size in filter(None, words)]))
+    assert runs == [(1, 3, [b"one", b"", b"three"]), (1, 1, []), (4, 1, [b"4"])]
+    assert intake.positions() == {RAW: 4}
+
+
+def test_chunks_with_a_hole_between_them_are_not_joined() -> None:
+    intake = Intake({A: False}, {})
+    for first in (1, 2, 4):
+        intake.add(chunk(A, 1, first, [first]))
+    sizes = []
+    while (run := intake.next_run(lambda place: True)) is not None:
+        sizes.append((run.row_first, len(run.rows)))
+    assert sizes == [(1, 2), (4, 1)]

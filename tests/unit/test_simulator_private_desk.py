@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from connectors.simulator.listing import E8, exchange_info
 from connectors.simulator.matching import OrderKind
+from connectors.simulator.private_account import scaled
 from connectors.simulator.private_config import AccountConfig, PrivateRules
 from connectors.simulator.private_orders import Status, VenueOrder, trade_document
 from connectors.simulator.private_request import Parameters
@@ -501,6 +502,10 @@ def check(trading: Trading) -> None:
         assert amount == account.position("BTCUSDT").amount_e8
         funding = sum(paid.amount_e8 for paid in desk.fundings[number])
         assert account.wallet_e8 - 100_000 * E8 == money + funding
+        summed = [0, 0]
+        for order in desk.open[number].values():
+            summed[order.side] += 0 if order.is_reduce_only else scaled(order.left_e8, order.price_e8)
+        assert list(desk.open_notional(account, "BTCUSDT")) == summed
         room_e8 = {side: abs(amount) if (amount > 0) == (side is Side.SELL) else 0 for side in Side}
         for side in Side:
             reducing = [o.resting_e8 for o in desk.open[number].values() if o.is_reduce_only and o.side is side]
