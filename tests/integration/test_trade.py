@@ -28,7 +28,7 @@ from tests.recordings import ROOT
 
 pytestmark = pytest.mark.timeout(600)
 
-UP = ("up", "--trade", "--for", "20", "--symbol", "BTCUSDT", "--symbol", "ETHUSDT", "--json")
+UP = ("up", "--trade", "--symbol", "BTCUSDT", "--symbol", "ETHUSDT", "--json")
 
 
 class Traded(NamedTuple):
@@ -49,13 +49,16 @@ class Traded(NamedTuple):
 def traded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Traded:
     broker = request.param if request.param == "none" else request.getfixturevalue("kafka")
     data = tmp_path_factory.mktemp("traded")
-    summary = shriven(*UP, "--broker", broker, data=data, timeout_s=400).json()
+    for seconds in ("20", "120"):  # a machine that stalls refuses what is stale: it is given more time
+        summary = shriven(*UP, "--broker", broker, "--for", seconds, data=data, timeout_s=400).json()
+        if "oms.fill.v1" in summary["rows"]:
+            break
     session = data / "sessions" / summary["session"]
     return Traded(summary, data, session / ("log" if request.param == "none" else "sealed"))
 
 
 def test_it_trades_and_nothing_is_put_aside(traded: Traded) -> None:
-    assert traded.summary["rows"]["oms.fill.v1"] > 0
+    assert traded.summary["rows"].get("oms.fill.v1", 0) > 0, traded.summary
     assert traded.summary["dead_letters"] == 0
     states = {name: one["state"] for name, one in traded.summary["processes"].items()}
     assert set(states.values()) == {"stopped"}
@@ -116,7 +119,7 @@ def test_the_whole_session_runs_again_the_same(traded: Traded) -> None:
 
 @pytest.mark.slow
 def test_kill_with_flatten_leaves_no_order_and_no_position(tmp_path: Path) -> None:
-    words = [*UP[:2], "--broker", "none", "--for", "90", "--symbol", "BTCUSDT", "--symbol", "ETHUSDT", "--json"]
+    words = [*UP, "--broker", "none", "--for", "90"]
     environment = {**os.environ, "SHRIVEN_DATA": str(tmp_path), "SHRIVEN_KAFKA": "", "SHRIVEN_SESSION": ""}
     process = subprocess.Popen(
         [sys.executable, "-m", "infra.cli", *words],
