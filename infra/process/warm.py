@@ -17,7 +17,10 @@ from schemas.errors import ShrivenError
 WAIT_S = 600.0  # a slow machine under load
 ROOT = Path(__file__).resolve().parent.parent.parent
 # What is compiled apart, the longest first: venues share their kernels.
-PARTS = ("binance_spot.wire+binance_usdm.wire", "codec", "risk", "orders", "bars", "market", "book")
+PARTS = (
+    "binance_spot.wire+binance_usdm.wire", "codec", "risk", "binance_usdm.orders", "orders+strategies+positions",
+    "bars", "market", "book",
+)  # fmt: skip
 KERNEL_FOLDERS = ("processors", "schemas", "connectors")
 
 

@@ -34,7 +34,7 @@ from infra.up.display import Display
 from infra.up.guard import Guard
 from infra.up.paper import start_trading
 from infra.up.plan import BROKER_FAULTS, Feed, ProcessFault, UpPlan
-from infra.up.settled import Cast, Settling
+from infra.up.settled import Cast, Settling, last_words
 from infra.up.supervisor import ENTRY, ChildSpec, ChildState, Supervisor
 from infra.up.view import ProcessLine
 from infra.up.watch import Watcher
@@ -270,10 +270,14 @@ class Up:
 
     def _settle(self, supervisor: Supervisor, session: Session, watcher: Watcher, limit_s: float | None) -> None:
         """Until everybody has taken what the connectors wrote, or the limit."""
-        settling = Settling(self._cast(), self._clock, "through")
+        cast = self._cast()
+        settling = Settling(cast, self._clock, "through")
+        ended = last_words([*cast.connectors, *cast.gateways], read_all(session.status), session.log)
+        for name in ended:
+            self._display.note(f"{name} had to be ended by force")
         end_ns = self._clock.monotonic_ns() + int((limit_s or NO_LIMIT_S) * 1e9)
         while self._clock.monotonic_ns() < end_ns:
-            statuses = self._look(supervisor, session, watcher)
+            statuses = self._look(supervisor, session, watcher) | ended
             if not settling.behind(statuses):
                 return
             self._clock.sleep(TURN_S)

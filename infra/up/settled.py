@@ -9,14 +9,16 @@ not "both happened to say the same while work was under way".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 from infra.process.status import Status, label
 from schemas.errors import WatchdogExpired
 from streams.api import WriterKey
 from streams.clock import Clock
+from streams.log import LogReader, writer_keys
 from streams.pipelines import CONNECTOR_NUMBERS, PIPELINE_BY_NAME, TASKS_MAX
 from streams.topics import TOPIC_BY_NUMBER, topic
 
@@ -141,6 +143,22 @@ class Settling:
                 f"{'; '.join(missing)}. "
                 "The log of each process is in the session's folder `logs`."
             )
+
+
+def last_words(names: Iterable[str], statuses: Statuses, root: Path) -> dict[str, Status]:
+    """What processes that were made to end before they could say so would have said.
+
+    Args:
+        names: of processes that have ended; those that said so are left out.
+        root: the local log that they wrote; rows of others in it must be taken as well, so they do no harm.
+    """
+    silent = [name for name in names if name not in statuses or statuses[name].state != "stopped"]
+    written: dict[WriterKey, int] = {}
+    for key in writer_keys(root) if silent else ():
+        reader = LogReader(root, key)
+        written[key] = reader.last_row
+        reader.close()
+    return {name: replace(statuses.get(name, Status(name)), state="stopped", written=written) for name in silent}
 
 
 def _written(statuses: Statuses, names: Mapping[str, object] | list[str]) -> dict[WriterKey, int]:

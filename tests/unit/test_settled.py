@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from infra.process.status import Status
-from infra.up.settled import Cast, Settling
+from infra.up.settled import Cast, Settling, last_words
+from schemas.address import NO_ORIGIN
 from schemas.errors import WatchdogExpired
+from schemas.events import BOOK_DELTA
+from schemas.frame import encode
 from streams.api import WriterKey
 from streams.clock import ManualClock
+from streams.log import LogWriter
 from streams.pipelines import connector_writer, pipeline
 from streams.topics import topic
 
@@ -117,6 +123,27 @@ def test_a_stopped_process_has_said_its_last_word() -> None:
         missing = stage.behind()
         stage.speak("connector", "shipper", "book")
     assert missing == []
+
+
+def test_a_process_that_was_ended_by_force_is_not_waited_for_but_what_it_wrote_is(tmp_path: Path) -> None:
+    """A gateway killed in its start never says that it has stopped; everybody else's clocks go on."""
+    key = DELTA._replace(incarnation=2)
+    rows = BOOK_DELTA.empty(3)
+    writer = LogWriter(tmp_path, key)
+    writer.append(encode(BOOK_DELTA, key.writer, 2, 1, NO_ORIGIN, rows), 1, 3, S)
+    writer.close()
+    statuses = {"connector": Status("connector", state="stopped"), "gateway": Status("gateway", state="running")}
+    words = last_words(["connector", "gateway", "never_spoke"], statuses, tmp_path)
+    assert {name: (status.state, status.written) for name, status in words.items()} == {
+        name: ("stopped", {key: 3}) for name in ("gateway", "never_spoke")
+    }
+    stage = Stage()
+    stage.statuses["connector"].state = "running"
+    settling = Settling(CAST, stage.clock, "through")
+    stage.speak("shipper", "book")
+    assert settling.behind(stage.statuses) == ["connector has not spoken since"]
+    stage.statuses |= last_words(["connector"], stage.statuses, tmp_path)
+    assert settling.behind(stage.statuses)[0].startswith("shipper is 3 rows behind in md.book_delta.v1")
 
 
 def test_a_standstill_names_who_is_behind_and_ends() -> None:
