@@ -77,7 +77,8 @@ def load(payload: bytes) -> Any:
             value = orjson.loads(payload)
             break
         except orjson.JSONDecodeError as error:
-            number = NUMBER.match(payload, error.pos) if "infinity" in str(error) else None
+            at = len(error.doc[: error.pos].encode())  # the error counts characters
+            number = NUMBER.match(payload, at) if "infinity" in str(error) else None
             if number is None:
                 raise fault(NOT_JSON) from None
             payload = payload[: number.start()] + b"0.0" + payload[number.end() :]

@@ -476,3 +476,8 @@ def _check_truncations() -> None:
 
 if __name__ == "__main__":
     _check_truncations()
+
+
+def test_number_beyond_a_double_behind_a_letter_of_two_bytes_is_a_number() -> None:
+    check(b'{"\xc2\x80stream":"s","data":{"e":"bookTicker","u":1,"s":"BTCUSDT","T":1e723161256313,"E":1723161256313}}')
+    check(b'{"\xc2\x80":1e999,"e":"trade"}')
