@@ -7,10 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from infra.broker.embedded import Broker, BrokerSettings
 from infra.config import config
 from infra.kafka.topics import apply, plan
+
+settings.register_profile("seeded", derandomize=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A change must not fail by what chance made of another's code: only whole runs look for new examples."""
+    if "not slow" in config.getoption("-m"):
+        settings.load_profile("seeded")
 
 
 def free_ports(count: int) -> list[int]:
