@@ -298,10 +298,13 @@ class Desk:
             original_kind=original_kind,
             stop_price_e8=stop_price_e8,
         )
+        self._keep(order)
+        return order
+
+    def _keep(self, order: VenueOrder) -> None:
         self.orders[order.number] = order
         self._open.add(order)
-        self._by_client[account.number, order.symbol, order.client_id] = order
-        return order
+        self._by_client[order.owner, order.symbol, order.client_id] = order
 
     def _enter(self, account: Account, order: VenueOrder) -> None:
         """Put what is left of an order to the market and work through what it meets."""
@@ -553,8 +556,6 @@ class Desk:
             Side.SELL if amount_e8 > 0 else Side.BUY, "MARKET", "GTC", 0, abs(amount_e8), self.now_ms,
             is_reduce_only=True, is_liquidation=True,
         )  # fmt: skip
-        self.orders[order.number] = order
-        self._open.add(order)
-        self._by_client[account.number, symbol, order.client_id] = order
+        self._keep(order)
         self.tell_order(order, "NEW")
         self._enter(account, order)

@@ -74,10 +74,6 @@ ANSWER_AT, UPDATE_AT, BALANCE_AT, KEYS_END = 0, len(_ANSWER), len(_ANSWER + _UPD
  U_CLIENT, U_ID, U_SYMBOL, U_SIDE, U_WHAT, U_FILLED, U_TIME, U_TRADE, U_LAST_PRICE, U_LAST_QUANTITY, U_FEE,
  U_FEE_ASSET, U_MAKER, U_REALISED, U_PRICE, U_QUANTITY, U_REASON,
  B_ASSET, B_WALLET, B_CHANGE) = range(len(KEYS))  # fmt: skip
-KEY_SIZE = np.array([len(key) for key in KEYS], dtype=np.int64)
-KEY_TEXT = np.zeros((len(KEYS), max(len(key) for key in KEYS)), dtype=np.uint8)
-for _index, _key in enumerate(KEYS):
-    KEY_TEXT[_index, : len(_key)] = np.frombuffer(_key.encode(), dtype=np.uint8)
 
 
 def words_of(texts: tuple[str, ...]) -> tuple[Array, Array]:
@@ -89,6 +85,7 @@ def words_of(texts: tuple[str, ...]) -> tuple[Array, Array]:
     return found, sizes
 
 
+KEY_TEXT, KEY_SIZE = words_of(KEYS)
 METHOD_TEXT, METHOD_SIZE = words_of(("POST", "PUT", "DELETE", "GET"))
 METHOD_BIT = np.array([POST, PUT, DELETE, GET], dtype=np.int64)
 METHOD_DONE = np.array(
@@ -149,10 +146,10 @@ def joined(low: int, high: int) -> int:
 
 
 @uncounted
-def word_of(buf: Array, start: int, stop: int, texts: Array, sizes: Array) -> int:
-    """Which of the texts stands at start..stop, or -1."""
+def word_between(buf: Array, start: int, stop: int, texts: Array, sizes: Array, first: int, last: int) -> int:
+    """Which of the texts first..last stands at start..stop, or -1."""
     size = stop - start
-    for k in range(sizes.shape[0]):
+    for k in range(first, last):
         if sizes[k] == size:
             same = True
             for n in range(size):
@@ -162,6 +159,12 @@ def word_of(buf: Array, start: int, stop: int, texts: Array, sizes: Array) -> in
             if same:
                 return k
     return -1
+
+
+@uncounted
+def word_of(buf: Array, start: int, stop: int, texts: Array, sizes: Array) -> int:
+    """Which of the texts stands at start..stop, or -1."""
+    return word_between(buf, start, stop, texts, sizes, 0, sizes.shape[0])
 
 
 @uncounted
@@ -343,18 +346,7 @@ def walk(buf: Array, i: int, first: int, last: int, spans: Array) -> int:
         i = quick_string(buf, start)
         if i < 0 or byte_at(buf, i + 1) != COLON:
             return -1
-        known = -1
-        size = i - start
-        for key in range(first, last):
-            if KEY_SIZE[key] == size:
-                same = True
-                for n in range(size):
-                    if KEY_TEXT[key, n] != buf[np.uint64(start + n)]:
-                        same = False
-                        break
-                if same:
-                    known = key
-                    break
+        known = word_between(buf, start, i, KEY_TEXT, KEY_SIZE, first, last)
         start = i + 2
         i = quick_skip(buf, start)
         if i < 0:
