@@ -308,19 +308,19 @@ class World:
         while self.stormy:
             tags += 1
             self._asks.append(self._request(chance, tags))
-            await asyncio.sleep(chance.choice([0.01, 0.1, 0.3, 0.6]))
+            await asyncio.sleep(chance.choice([0.01, 0.05, 0.15, 0.4]))
 
     def _request(self, chance: Random, tag: int) -> Rows:
         row, now_ns = ORDER_REQUEST.empty(1), self.clock.now_ns()
         row["ts_event_ns"] = row["ts_recv_ns"] = now_ns
         row["valid_until_ns"] = now_ns + chance.choice([1, 2, 5, 10, 60]) * S_NS
         row["instrument"], row["account"], row["strategy"] = IDS[1], ACCOUNT, OPERATOR
-        action = chance.choices(list(RequestAction), [60, 15, 20, 3])[0]
+        action = chance.choices(list(RequestAction), [60, 12, 16, 8])[0]
         row["action"], row["tag"], row["side"] = action, tag, chance.randrange(2)
         if action in (RequestAction.AMEND, RequestAction.CANCEL):
             row["tag"] = max(1, tag - chance.randrange(1, 9))
         market = self.venue.feed.markets[SYMBOLS[1]]
-        side, away = Side(int(row["side"][0])), chance.choice([-20, -5, -1, 0, 0, 1, 40])  # ticks behind the touch
+        side, away = Side(int(row["side"][0])), chance.choice([-20, -5, -2, -1, 0, 1, 40])  # ticks behind the touch
         best = market.levels(kernels.BID if side is Side.BUY else kernels.ASK, 1)[0][0]
         price = (best - away if side is Side.BUY else best + away) * market.listed.tick_e8
         row["price_e8"], row["quantity_e8"] = price, chance.randrange(1, 40) * market.listed.lot_e8
@@ -343,8 +343,9 @@ class World:
 
     async def _misfortune(self) -> None:
         chance = self.chance()
+        often = chance.choice([0.08, 0.16, 0.35])  # faults a second: where one follows the other, hardly anybody trades
         while self.stormy:
-            await asyncio.sleep(chance.expovariate(0.35))
+            await asyncio.sleep(chance.expovariate(often))
             text = chance.choice(FAULTS).format(s=round(chance.uniform(0.2, 6.0), 1), n=chance.randrange(1, 5))
             if self.stormy:
                 self.faults[text.partition(":")[0]] += 1
