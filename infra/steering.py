@@ -111,10 +111,8 @@ def append(session: Session, name: str, rows: Rows, heap: Heap, clock: Clock = S
     log = _open(session, key, clock)
     try:
         chunk = Chunk(key, log.last_row + 1, rows, heap)
-        parts = [chunk.cut(at, at + 1) for at in range(len(rows))] if target.key else [chunk]
-        for part in parts:  # on a compacted topic a frame holds one key
-            for one in encode_chunk(part):
-                log.append(one.frame, one.row_first, one.row_count, one.ts_ns)
+        for one in encode_chunk(chunk):
+            log.append(one.frame, one.row_first, one.row_count, one.ts_ns)
         return log.last_row
     finally:
         log.close()

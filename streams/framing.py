@@ -12,7 +12,7 @@ from schemas.address import Origin
 from schemas.errors import InputInvalid, IntegrityError
 from schemas.frame import Buffer, Frames, decode_many, encode
 from streams.api import Chunk, TopicPartition, WriterKey
-from streams.numbering import row_key
+from streams.message_keys import one_key_each, row_key
 from streams.topics import TOPIC_BY_NUMBER, Topic, topic
 
 FRAME_MEMORY_BYTES = 128 << 10  # rows of a frame, as they lie in memory; encoded they are a third to a half of it
@@ -52,11 +52,13 @@ class Undecodable(NamedTuple):
 
 
 def encode_chunk(chunk: Chunk) -> Iterator[Encoded]:
-    """Frames of one chunk, in order. A journal chunk is always one frame: it is one checkpoint."""
+    """Frames of one chunk, in order: on a compacted topic of one key each. A journal chunk is always one frame: it
+    is one checkpoint."""
     target = TOPIC_BY_NUMBER[chunk.key.topic]
     count = len(chunk.rows) if target.number == _JOURNAL else max(1, FRAME_MEMORY_BYTES // target.event.dtype.itemsize)
-    for start in range(0, len(chunk.rows), count):
-        yield _encode_one(target, chunk.cut(start, min(start + count, len(chunk.rows))))
+    for part in one_key_each(target, chunk):
+        for start in range(0, len(part.rows), count):
+            yield _encode_one(target, part.cut(start, min(start + count, len(part.rows))))
 
 
 def _encode_one(target: Topic, chunk: Chunk) -> Encoded:

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from schemas.declare import Rows
 from streams.api import Chunk, TopicPartition, WriterKey
+from streams.joining import joined
 from streams.rowfilter import RowFilter
-from streams.topics import TOPIC_BY_NUMBER
 
 RUN_ROWS_MAX = 16_384  # bounds what one call of a rule can put out, and with it a transaction
 # Chunks of one writer that follow each other go out as one run until it has that much: a rule's call costs more than
@@ -142,7 +141,7 @@ class Intake:
                 break
             taken.append(self._pop(key, count))
             rows, size = rows + count, size + chunk.size_bytes
-        return taken[0] if len(taken) == 1 else _joined(taken)
+        return joined(taken)
 
     def _order(self, key: WriterKey) -> _Order:
         return self._ranks[key.topic], key.partition, key.writer, key.incarnation
@@ -187,17 +186,3 @@ def _ahead(chunk: Chunk, limit: tuple[int, bool] | None) -> int:
         return int(int(times[0]) < limit_ns + first)
     after = times > limit_ns if first else times >= limit_ns
     return int(np.argmax(after)) if after.any() else len(times)
-
-
-def _joined(chunks: Sequence[Chunk]) -> Chunk:
-    """Chunks that follow each other as one. Rows are copied by memory: numpy copies them field by field."""
-    first, heap = chunks[0], chunks[0].heap
-    words = np.concatenate([np.ascontiguousarray(chunk.rows).view(np.int64) for chunk in chunks])
-    rows: Rows = words.view(first.rows.dtype)
-    if columns := TOPIC_BY_NUMBER[first.key.topic].event.heap_fields:
-        heap = np.concatenate([chunk.heap for chunk in chunks])
-        starts = np.cumsum([0, *(len(chunk.heap) for chunk in chunks[:-1])]).astype(np.uint32)
-        shift = np.repeat(starts, [len(chunk.rows) for chunk in chunks])
-        for column in columns:
-            rows[f"{column.name}_at"] += shift
-    return Chunk(first.key, first.row_first, rows, heap, first.cause, chunks[-1].position)

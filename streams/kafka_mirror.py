@@ -20,7 +20,7 @@ from streams.clock import SYSTEM_CLOCK, Clock
 from streams.kafka_client import Kafka, translated
 from streams.kafka_reader import KafkaReader
 from streams.kafka_transactions import Outgoing, Transactions
-from streams.numbering import row_key
+from streams.message_keys import row_key
 from streams.shipper import Busy, MirrorRecord
 from streams.topics import TOPIC_BY_NUMBER, Topic
 

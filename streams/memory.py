@@ -17,6 +17,7 @@ from streams.api import Chunk, Foreign, StartAt, TopicPartition, WriterKey
 from streams.checkpoint import checkpoint_number
 from streams.clock import Clock
 from streams.cursor import Cursors
+from streams.joining import in_runs, joined
 
 MS = 1_000_000
 Reach = Callable[[str], None]
@@ -118,8 +119,11 @@ class MemorySource:
         for place in self._next:
             if place in self._paused or (self._weather and self._weather.stalled(place)):
                 continue
-            for chunk in self._read(place, share):
-                polled += self._weather.deliver(chunk) if self._weather else [chunk]
+            read = self._read(place, share)
+            if self._weather:
+                polled += [part for chunk in read for part in self._weather.deliver(chunk)]
+            else:
+                polled += [joined(run) for run in in_runs(read)]
         if not polled and not self._foreign:
             self._clock.sleep(min(timeout_ns, MS) / 1e9)
         return polled
@@ -146,18 +150,19 @@ class MemorySource:
     def close(self) -> None:
         self._next = {}
 
-    def _read(self, place: TopicPartition, bytes_max: int) -> Iterator[Chunk]:
+    def _read(self, place: TopicPartition, bytes_max: int) -> list[Chunk]:
         messages = self._log.partitions.get(place, [])
-        while self._next[place] < len(messages) and bytes_max > 0:
-            message = messages[self._next[place]]
-            self._next[place] += 1
+        at, read = self._next[place], []
+        while at < len(messages) and bytes_max > 0:
+            message = messages[at]
+            at += 1
             if isinstance(message, Foreign):
                 self._foreign.append(message)
             elif message.key.incarnation == self._incarnation:
                 bytes_max -= message.size_bytes
-                yield Chunk(
-                    message.key, message.row_first, message.rows, message.heap, message.cause, self._next[place]
-                )
+                read.append(Chunk(message.key, message.row_first, message.rows, message.heap, message.cause, at))
+        self._next[place] = at
+        return read
 
 
 class MemorySink:

@@ -1,7 +1,7 @@
 """From what a rule emitted to addressed rows: partition, cause, row number.
 
 Rows of one output keep the order in which they were emitted. Per partition they are numbered on from the
-last row; a chunk holds rows of one cause, and on a compacted topic of one key.
+last row; a chunk holds rows of one cause.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Numbering:
                 tail.last += len(rows)
             else:
                 tail.add(topic.event, rows, heap, cause)
-            yield from _one_key_each(topic, Chunk(key, first, rows, heap, cause))
+            yield Chunk(key, first, rows, heap, cause)
 
 
 def _joined(topic: Topic, items: list[Emitted]) -> Iterator[tuple[Origin, Rows, Heap]]:
@@ -102,42 +102,3 @@ def _concatenated(topic: Topic, items: list[Emitted]) -> tuple[Rows, Heap]:
     for column in topic.event.heap_fields:
         rows[f"{column.name}_at"] += shift
     return rows, np.concatenate([heap for _, heap in packed])
-
-
-def _one_key_each(topic: Topic, chunk: Chunk) -> Iterator[Chunk]:
-    """On a compacted topic a frame holds rows of one key: cut where the key changes."""
-    if topic.cleanup != "compact":
-        yield chunk
-        return
-    at = 0
-    for end in _key_ends(topic, chunk):
-        yield chunk if at == 0 and end == len(chunk.rows) else chunk.cut(at, end)
-        at = end
-
-
-def _key_ends(topic: Topic, chunk: Chunk) -> list[int]:
-    """Where rows of one key end: before each row whose key differs from that of the row before it, and at the end."""
-    count = len(chunk.rows)
-    if any(topic.event.field(name).heap for name in topic.key):
-        keys = [row_key(topic, chunk.rows, chunk.heap, number) for number in range(count)]
-        changes = [number for number in range(1, count) if keys[number] != keys[number - 1]]
-    else:
-        differs = np.zeros(max(count - 1, 0), dtype=np.bool_)
-        for name in topic.key:
-            column = chunk.rows[name]
-            differs |= column[1:] != column[:-1]
-        changes = (np.flatnonzero(differs) + 1).tolist()
-    return [*changes, count]
-
-
-def row_key(topic: Topic, rows: Rows, heap: Heap, number: int) -> bytes:
-    """The natural key of one row of a compacted topic: the bytes of its key columns, little-endian, text as it is."""
-    row = rows[number]
-    parts = []
-    for name in topic.key:
-        if topic.event.field(name).heap:
-            at, size = int(row[f"{name}_at"]), int(row[f"{name}_size"])
-            parts.append(heap[at : at + size].tobytes())
-        else:
-            parts.append(row[name].tobytes())
-    return b"".join(parts)

@@ -1,0 +1,44 @@
+"""Chunks that follow each other as one: what a reader takes at once costs by the call more than by the row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from schemas.declare import Rows
+from streams.api import Chunk
+from streams.topics import TOPIC_BY_NUMBER
+
+
+def in_runs(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
+    """Neighbours of which each continues the one before, for the same cause."""
+    at = 0
+    while at < len(chunks):
+        end, before = at + 1, chunks[at]
+        while end < len(chunks) and _continues(chunks[end], before):
+            before = chunks[end]
+            end += 1
+        yield list(chunks[at:end])
+        at = end
+
+
+def _continues(chunk: Chunk, before: Chunk) -> bool:
+    return chunk.row_first == before.row_last + 1 and chunk.key == before.key and chunk.cause == before.cause
+
+
+def joined(chunks: Sequence[Chunk]) -> Chunk:
+    """Chunks of a run as one, with the first one's cause. Rows are copied by memory: numpy copies them field by
+    field."""
+    if len(chunks) == 1:
+        return chunks[0]
+    first, heap = chunks[0], chunks[0].heap
+    words = np.concatenate([np.ascontiguousarray(chunk.rows).view(np.int64) for chunk in chunks])
+    rows: Rows = words.view(first.rows.dtype)
+    if columns := TOPIC_BY_NUMBER[first.key.topic].event.heap_fields:
+        heap = np.concatenate([chunk.heap for chunk in chunks])
+        starts = np.cumsum([0, *(len(chunk.heap) for chunk in chunks[:-1])]).astype(np.uint32)
+        shift = np.repeat(starts, [len(chunk.rows) for chunk in chunks])
+        for column in columns:
+            rows[f"{column.name}_at"] += shift
+    return Chunk(first.key, first.row_first, rows, heap, first.cause, chunks[-1].position)
