@@ -154,28 +154,27 @@ class Ledger:
         table, accounts = self.balances, self.accounts
         balances: dict[int, list[int]] = {}
         places: dict[int, int] = {}
-        for asset in (*(line.asset for line in lines), *also):
-            if asset not in balances:
-                at = places[asset] = table.find(state, account, asset)
-                balances[asset] = state["balances"][at].tolist() if at >= 0 else _new_balance(account, asset)
-        fresh = sum(at < 0 for at in places.values())
-        if not table.has_room(state, fresh):
+        for asset in dict.fromkeys([*[line.asset for line in lines], *also]):
+            at = places[asset] = table.find(state, account, asset)
+            balances[asset] = state["balances"][at].tolist() if at >= 0 else _new_balance(account, asset)
+        if -1 in places.values() and not table.has_room(state, list(places.values()).count(-1)):
             raise Refused(DeadReason.LIMIT, f"more balances than balances_max = {table.lines_max}")
         at = accounts.find(state, account)
         if at < 0 and not accounts.has_room(state):
             raise Refused(DeadReason.LIMIT, f"more accounts than accounts_max = {accounts.lines_max}")
-        entry = 1 + (int(state["accounts"][at, ENTRIES]) if at >= 0 else 0)
+        entry = 1 + (state["accounts"].item(at, ENTRIES) if at >= 0 else 0)
         posted = []
         for line in lines:
-            balance = balances[line.asset]
-            value = balance[BALANCE_OF + line.ledger] + line.amount_e8
-            if not (-I64_MAX <= value <= I64_MAX and -I64_MAX <= line.amount_e8 <= I64_MAX):
+            asset, ledger, amount = line
+            balance = balances[asset]
+            value = balance[BALANCE_OF + ledger] + amount
+            if not (-I64_MAX <= value <= I64_MAX and -I64_MAX <= amount <= I64_MAX):
                 raise Refused(
                     DeadReason.OUT_OF_RANGE,
-                    f"ledger account {line.ledger.name} would stand at {format_e8(value)} after "
-                    f"{format_e8(line.amount_e8)}: out of range",
+                    f"ledger account {ledger.name} would stand at {format_e8(value)} after "
+                    f"{format_e8(amount)}: out of range",
                 )
-            balance[BALANCE_OF + line.ledger] = value
+            balance[BALANCE_OF + ledger] = value
             posted.append(Posted(line, value, entry))
         return Draft(account, posted, balances, places, at)
 
@@ -189,7 +188,8 @@ class Ledger:
         at = draft.account_at
         if at < 0:
             at = self.accounts.add(state, draft.account)
-        state["accounts"][at, ENTRIES] += bool(draft.posted)
+        if draft.posted:
+            state["accounts"][at, ENTRIES] += 1
 
     def is_repeat(self, state: State, account: int, asset: int, what: AccountEvent, venue_id: int) -> bool:
         """Whether a movement with this id of the venue's was posted already."""

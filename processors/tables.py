@@ -16,6 +16,14 @@ import numpy.typing as npt
 from processors.api import State
 
 
+@dataclass
+class _Found:
+    """Where keys stand in an array. Lines never move within one; another state, or a grown one, has another array."""
+
+    lines: npt.NDArray[Any] | None = None
+    at: dict[tuple[int, ...], int] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Table:
     """How one table is laid out.
@@ -33,8 +41,7 @@ class Table:
     key: int
     lines_max: int
     beside: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
-    # Where a key was found last, in whatever state: looked at before it is believed, as a key has one line at most.
-    _hints: dict[tuple[int, ...], int] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _found: _Found = field(default_factory=_Found, init=False, repr=False, compare=False)
 
     def arrays(self) -> State:
         """Fresh arrays, with memory for one line."""
@@ -49,17 +56,19 @@ class Table:
 
     def find(self, state: State, *key: int) -> int:
         """Line of a key; -1 when it has none."""
-        used, lines = self.used(state), state[self.name]
-        at = self._hints.get(key, used)
-        if at < used and _stands_at(lines, at, key):
-            return at
-        lines = lines[:used]
+        lines, found = state[self.name], self._found
+        if found.lines is not lines:
+            found.lines, found.at = lines, {}
+        known = found.at.get(key)
+        if known is not None:
+            return known
+        lines = lines[: self.used(state)]
         hit = lines[:, 0] == key[0]
         for column in range(1, self.key):
             hit &= lines[:, column] == key[column]
         if not hit.any():
             return -1
-        at = self._hints[key] = int(hit.argmax())
+        at = found.at[key] = int(hit.argmax())
         return at
 
     def has_room(self, state: State, lines: int = 1) -> bool:
@@ -84,12 +93,3 @@ class Table:
         for name, (dtype, shape) in self.beside.items():
             arrays[name] = np.zeros((lines, *shape), dtype=np.dtype(dtype))
         return arrays
-
-
-def _stands_at(lines: npt.NDArray[Any], at: int, key: tuple[int, ...]) -> bool:
-    """Whether line `at` begins with this key. Item by item: quicker than a slice of so few."""
-    item = lines.item
-    for column, value in enumerate(key):  # noqa: SIM110
-        if item(at, column) != value:
-            return False
-    return True
