@@ -261,7 +261,7 @@ def _bring(session: Session) -> bool:
     from infra.config import config
     from schemas.errors import BrokerUnavailable
 
-    if session.sealed.exists() or session.plan.get("broker", "none") == "none":
+    if session.sealed.exists() or not session.broker:
         return False
     from infra.sessions.sealing import pull  # Kafka's client is not loaded where nothing is there to be asked of it
 

@@ -41,6 +41,7 @@ from infra.process.kills import (
 )
 from infra.process.leases import lease_owner, lease_path
 from infra.process.ours import PLACES, Ours, behind
+from infra.process.reading import source_of
 from infra.process.status import Status, read_all
 from infra.sessions.store import Session
 from schemas.declare import Heap, Rows
@@ -324,7 +325,7 @@ class _OurRows:
     async def _follow(self) -> None:
         while True:
             try:
-                source = self._source = self._source or _source_of(self._session)
+                source = self._source = self._source or source_of(self._session, self._session.broker, "clear")
                 await asyncio.to_thread(source.assign, PLACES, StartAt({}, {}))
                 while True:
                     self.state.take(await asyncio.to_thread(source.poll, POLL_NS))
@@ -333,17 +334,6 @@ class _OurRows:
             except BrokerUnavailable as error:
                 log.warning("%s", error)
                 await asyncio.sleep(TURN_S)
-
-
-def _source_of(session: Session) -> Source:
-    from infra.place import NO_BROKER  # slow to load, as is Kafka's client: kills of other scopes do not wait for them
-
-    broker = str(session.plan.get("broker", NO_BROKER))
-    if broker == NO_BROKER:
-        return LocalSource(session.log, session.incarnation)
-    from streams.kafka import Kafka, KafkaSource
-
-    return KafkaSource(Kafka(broker), f"shriven.{session.name}.clear", session.incarnation, session.created_ns)
 
 
 def _lives(owner: str) -> bool:

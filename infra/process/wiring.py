@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from infra.process.clearing import paper_credentials
 from infra.process.connector import ConnectorProcess
 from infra.process.deadman import DEADMAN_S, SHIPPING
 from infra.process.gateway import GatewayProcess, GatewaySettings, Sources
+from infra.process.reading import source_of
 from infra.process.service import service, stop_on_signal
 from infra.process.status import Status, fill_from_runners
 from infra.process.vitals import CONNECTOR_SLOTS, SHIPPER_SLOT, Vitals, slot_of
@@ -85,23 +87,16 @@ def worker(where: Place, row: Pipeline, task: int) -> Runner:
     return Runner(row, task, rule, source, sink, SYSTEM_CLOCK, incarnation=session.incarnation)
 
 
-def watch_source(session: Session, broker: str) -> Source:
-    """For those who only look: every writer of the session, wherever it is."""
-    if broker:
-        return KafkaSource(Kafka(broker), "shriven.watch", session.incarnation, session.created_ns)
-    return LocalSource(session.log, session.incarnation)
-
-
 def reader_of(settings: Config, session: Session, broker: str) -> Source:
     """For `topics tail`: from the broker that is said, else the sealed copy, else where the session runs.
 
     Args:
         broker: `none` for the local files, "" for wherever the session is.
     """
-    address = broker or ("" if session.sealed.exists() else str(session.plan.get("broker", NO_BROKER)))
+    address = broker or ("" if session.sealed.exists() else session.broker)
     if address in ("", NO_BROKER):
         return LocalSource(root_of(session), session.incarnation)
-    return watch_source(session, address_or_none(settings, address))
+    return source_of(session, address_or_none(settings, address), "tail")
 
 
 def local_sink(session: Session, row: Pipeline, task: int) -> LocalSink:
@@ -190,14 +185,8 @@ def run_gateway(
         sink = local_sink(session, row, task)
         return Runner(row, task, rule, source, sink, SYSTEM_CLOCK, incarnation=session.incarnation)
 
-    def source(name: str) -> Source:
-        if not where.broker:
-            return LocalSource(session.log, session.incarnation)
-        group = f"shriven.{session.name}.{name}"
-        return KafkaSource(Kafka(where.broker), group, session.incarnation, session.created_ns)
-
-    switches = LocalSource(session.log, session.incarnation)
-    sources = Sources(source(f"gateway-{venue}"), switches, source(f"gateway-{venue}-ours"))
+    switches, reads = LocalSource(session.log, session.incarnation), partial(source_of, session, where.broker)
+    sources = Sources(reads(f"gateway-{venue}"), switches, reads(f"gateway-{venue}-ours"))
     told = GatewaySettings(
         where.service, str(keys.absolute()) if keys else "", deadman_s, deadman_flatten, GatewayOptions(live=live)
     )
@@ -346,15 +335,14 @@ def recorded(settings: Config, session: Session, broker: str) -> Iterator[Record
             whose topics are then read.
     """
     local = LocalReader(session.log, session.incarnation)
-    over_kafka = session.plan.get("broker", NO_BROKER) != NO_BROKER
-    if not over_kafka or broker == NO_BROKER or (not broker and session.sealed.exists()):
+    if not session.broker or broker == NO_BROKER or (not broker and session.sealed.exists()):
         root = root_of(session)
-        if over_kafka and root == session.log:
+        if session.broker and root == session.log:
             raise ConfigInvalid(
                 f"Session {session.name} ran over Kafka and was not sealed. `shriven seal {session.name}` copies its "
                 "topics into its folder while the broker still has them."
             )
         yield Recorded(local, LocalReader(root, session.incarnation), root)
         return
-    address = running_address(settings, broker or session.plan["broker"])
+    address = running_address(settings, broker or session.broker)
     yield Recorded(local, KafkaReader(Kafka(address), session.incarnation, session.created_ns), root_of(session))

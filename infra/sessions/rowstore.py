@@ -128,7 +128,7 @@ class RowStore:
 
     def elsewhere(self) -> str:
         """Where to find rows that are not here; "" when they would be."""
-        if self.session.plan.get("broker", "none") == "none" or len(self._roots) > 1:
+        if not self.session.broker or len(self._roots) > 1:
             return ""
         return f"its rows are in Kafka only. `shriven seal {self.session.name}` brings them here."
 

@@ -6,7 +6,7 @@ from shutil import rmtree
 
 from infra.config import Config
 from infra.file_lock import exclusive
-from infra.place import NO_BROKER, running_address
+from infra.place import running_address
 from infra.sessions.rows import write_session
 from infra.sessions.store import Session
 from schemas.errors import ConfigInvalid
@@ -37,8 +37,8 @@ def seal_from(settings: Config, session: Session, broker: str) -> dict[str, int]
     Raises:
         ConfigInvalid: the session ran without a broker.
     """
-    own = session.plan.get("broker", NO_BROKER)
-    if own == NO_BROKER:
+    own = session.broker
+    if not own:
         raise ConfigInvalid(f"Session {session.name} ran without a broker: its local log is all there is.")
     return seal_session(session, running_address(settings, broker or own))
 
@@ -52,7 +52,7 @@ def pull(settings: Config, session: Session) -> int:
     Raises:
         BrokerUnavailable: its broker does not answer.
     """
-    address = running_address(settings, str(session.plan["broker"]))
+    address = running_address(settings, session.broker)
     reader = KafkaReader(Kafka(address), session.incarnation, session.created_ns)
     with exclusive(session.root / "pull.lock", PULL_WAIT_S, "copying rows from Kafka"):
         written = [row for row in SEALED if row.owner == "runner"]

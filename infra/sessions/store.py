@@ -62,6 +62,12 @@ class Session:
         return self.root / "pulled"
 
     @property
+    def broker(self) -> str:
+        """Address of the broker that it runs on, or ran on; "" without one."""
+        planned = str(self.plan.get("broker", "none"))
+        return "" if planned == "none" else planned
+
+    @property
     def snapshots(self) -> Path:
         return self.root / "snapshots"
 

@@ -26,6 +26,7 @@ from infra.broker.embedded import Broker, OnProgress
 from infra.config import Config
 from infra.kafka.topics import apply, leader_of, plan
 from infra.place import EMBEDDED, NO_BROKER, broker_settings, session_directory
+from infra.process.reading import source_of
 from infra.process.status import Status, read_all
 from infra.process.warm import is_warm
 from infra.sessions import store as sessions
@@ -246,11 +247,10 @@ class Up:
     # --- watching ---
 
     def _open_eyes(self, session: Session) -> Watcher:
-        from infra.process.wiring import watch_source
         from infra.sessions.rows import write_session
 
         write_session(session, session.log)
-        return Watcher(watch_source(session, self._address), self._clock)
+        return Watcher(source_of(session, self._address, "watch"), self._clock)
 
     def _watch(self, supervisor: Supervisor, session: Session, watcher: Watcher) -> None:
         """Until everything played was written down, or the time is up; for ever without an end."""
