@@ -17,7 +17,7 @@ import orjson
 
 from connectors.binance_usdm import orders as api
 from connectors.binance_usdm.orders import Request, stamped_query
-from connectors.binance_usdm.private_wire import NEVER_LEFT, NOT_SENT, PRIVATE_CONNECTION
+from connectors.binance_usdm.private_words import NEVER_LEFT, NOT_SENT, PRIVATE_CONNECTION
 from connectors.capabilities import EVERY_EPOCH, Exchange
 from connectors.credentials import Credentials
 from connectors.lease import Lease

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 from urllib.parse import urlencode
 
-from connectors.binance_usdm.private_wire import STREAM_CONNECTION
+from connectors.binance_usdm.private_words import STREAM_CONNECTION
 from connectors.capabilities import ConnectionPlan, Exchange
 from connectors.liveness import NS
 from connectors.ratelimit import SlidingWindow

@@ -28,7 +28,7 @@ from typing import TypeVar
 import numpy as np
 
 from connectors.binance_usdm import orders as api
-from connectors.binance_usdm.private_wire import NOT_SENT, STREAM_CONNECTION
+from connectors.binance_usdm.private_words import NOT_SENT, STREAM_CONNECTION
 from connectors.capabilities import Exchange
 from connectors.credentials import Credentials
 from connectors.gateway import Gateway, GatewayOptions, command_text

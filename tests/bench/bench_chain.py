@@ -20,7 +20,8 @@ import orjson
 
 from connectors.binance_usdm.instruments import instruments
 from connectors.binance_usdm.orders import InstrumentFacts, facts_of, request_of, stamped_query
-from connectors.binance_usdm.private_wire import PRIVATE_CONNECTION, STREAM_CONNECTION, PrivateWire
+from connectors.binance_usdm.private_wire import PrivateWire
+from connectors.binance_usdm.private_words import PRIVATE_CONNECTION, STREAM_CONNECTION
 from connectors.credentials import Credentials
 from connectors.gateway import command_text
 from connectors.rawbatch import RawBatch

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from connectors.binance_usdm.private_wire import NOT_SENT, PRIVATE_CONNECTION, STREAM_CONNECTION
+from connectors.binance_usdm.private_words import NOT_SENT, PRIVATE_CONNECTION, STREAM_CONNECTION
 from connectors.capabilities import EVERY_EPOCH
 from schemas.events import FrameKind
 from schemas.instruments import Venue

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from connectors.binance_usdm.private_wire import STATES
+from connectors.binance_usdm.private_words import STATES
 from infra.up.paper import LIMITS
 from schemas.declare import Rows
 from schemas.events import JournalKind, Trust

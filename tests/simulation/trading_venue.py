@@ -17,7 +17,7 @@ import httpx
 from starlette.requests import Request
 from starlette.routing import Route
 
-from connectors.binance_usdm.private_wire import STREAM_CONNECTION
+from connectors.binance_usdm.private_words import STREAM_CONNECTION
 from connectors.capabilities import EVERY_EPOCH
 from connectors.rawbatch import RawBatch, RawSink
 from connectors.simulator.config import SyntheticConfig, VenueConfig

@@ -12,13 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from connectors.binance_usdm.private_wire import (
-    NEVER_LEFT,
-    NOT_SENT,
-    PRIVATE_CONNECTION,
-    STREAM_CONNECTION,
-    PrivateWire,
-)
+from connectors.binance_usdm.private_wire import PrivateWire
+from connectors.binance_usdm.private_words import NEVER_LEFT, NOT_SENT, PRIVATE_CONNECTION, STREAM_CONNECTION
 from connectors.credentials import Credentials
 from connectors.emergency import cancel_all, flatten
 from connectors.gateway import Gateway, GatewayOptions

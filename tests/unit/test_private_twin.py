@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.binance.kernels import private
-from connectors.binance_usdm import private_wire
-from connectors.binance_usdm.private_wire import PRIVATE_CONNECTION, STREAM_CONNECTION, PrivateWire
+from connectors.binance_usdm import private_frames, private_quick
+from connectors.binance_usdm.private_wire import PrivateWire
+from connectors.binance_usdm.private_words import PRIVATE_CONNECTION, STREAM_CONNECTION
 from connectors.simulator.private_algos import Algos
 from connectors.simulator.private_api import PrivateApi
 from connectors.simulator.private_config import PAPER_KEY, AccountConfig, PrivateRules
@@ -183,13 +184,13 @@ def test_the_kernel_reads_everything_of_an_order_that_is_not_refused(
     frames: list[Frame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left: list[int] = []
-    take = private_wire._Run.take
+    take = private_frames.Frames.take
 
-    def took(run: private_wire._Run, at: int, out: Outputs) -> None:
+    def took(run: private_frames.Frames, at: int, out: Outputs) -> None:
         left.append(at)
         take(run, at, out)
 
-    monkeypatch.setattr(private_wire._Run, "take", took)
+    monkeypatch.setattr(private_frames.Frames, "take", took)
     stream, wire = stream_of(frames), PrivateWire()
     wire.on_batch(wire.initial_state(), Batch(0, ORIGIN, 1, stream.rows, stream.heap), Outputs(wire.outputs, ORIGIN))
     assert [frames[at].status for at in left] == [400] * len(left)
@@ -243,4 +244,4 @@ def test_any_life_of_a_gateway_is_read_alike(stream: Stream, pieces: int) -> Non
 
 
 def test_scratch_is_large_enough() -> None:
-    assert max(private_wire.REASON_SIZE) <= private.TEXT_MAX
+    assert max(private_quick.REASON_SIZE) <= private.TEXT_MAX

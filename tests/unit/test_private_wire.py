@@ -8,13 +8,8 @@ import numpy as np
 import orjson
 import pytest
 
-from connectors.binance_usdm.private_wire import (
-    NEVER_LEFT,
-    NOT_SENT,
-    PRIVATE_CONNECTION,
-    STREAM_CONNECTION,
-    PrivateWire,
-)
+from connectors.binance_usdm.private_wire import PrivateWire
+from connectors.binance_usdm.private_words import NEVER_LEFT, NOT_SENT, PRIVATE_CONNECTION, STREAM_CONNECTION
 from connectors.capabilities import EVERY_EPOCH
 from processors.api import Batch, Outputs, State
 from schemas.events import DEAD_LETTER, RAW_FRAME, DeadReason, FrameKind, Side
