@@ -160,20 +160,35 @@ async def _until_heard(rest: PrivateRest, start_ns: int, timeout_s: float) -> di
     return held
 
 
-async def executed(rest: PrivateRest, symbol: str, order_id: int, timeout_s: float = TIMEOUT_S) -> int:
+async def executed(
+    rest: PrivateRest, symbol: str, order_id: int, *, conditional: bool = False, timeout_s: float = TIMEOUT_S
+) -> int:
     """How much of an order of ours the venue has filled, × 10^8; 0 when it never had it.
+
+    Args:
+        conditional: it waits for its trigger price; asked is what it became, where it was met.
 
     Raises:
         WatchdogExpired: no answer after so long.
     """
     start_ns, client_id = rest.clock.monotonic_ns(), client_id_of(order_id)
+
+    async def ask(query: Request) -> dict[str, Any]:
+        while not (said := await rest.ask(query, Priority.CANCEL)).ok:
+            if error_code(said) == api.NO_SUCH_ORDER:
+                return {}
+            _check_patience(rest, start_ns, timeout_s)
+            await asyncio.sleep(PAUSE_S)
+        found: dict[str, Any] = orjson.loads(said.body)
+        return found
+
     query = Request("GET", api.ORDER, (("symbol", symbol), ("origClientOrderId", client_id)), client_id)
-    while not (said := await rest.ask(query, Priority.CANCEL)).ok:
-        if error_code(said) == api.NO_SUCH_ORDER:
+    if conditional:
+        waited = await ask(Request("GET", api.ALGO_ORDER, (("clientAlgoId", client_id),), client_id))
+        if not waited.get("actualOrderId"):  # its price was not met
             return 0
-        _check_patience(rest, start_ns, timeout_s)
-        await asyncio.sleep(PAUSE_S)
-    return parse_e8(str(orjson.loads(said.body)["executedQty"]))
+        query = api.query_venue_order(symbol, int(waited["actualOrderId"]))
+    return parse_e8(str((await ask(query)).get("executedQty", "0")))
 
 
 def _check_patience(rest: PrivateRest, start_ns: int, timeout_s: float) -> None:

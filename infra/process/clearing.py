@@ -261,9 +261,10 @@ class _Takeover:
             if whose == strategy and instrument in instruments
         }
         for order in state.orders.values():
-            if order.strategy == strategy and order.instrument in instruments and not order.conditional:
+            if order.strategy == strategy and order.instrument in instruments:
                 symbol = instruments[order.instrument]
-                unheard_e8 = await executed(rest, symbol, order.order_id) - order.filled_e8
+                filled_e8 = await executed(rest, symbol, order.order_id, conditional=order.conditional)
+                unheard_e8 = filled_e8 - order.filled_e8
                 held[symbol] = held.get(symbol, 0) + (unheard_e8 if order.buys else -unheard_e8)
         return held
 

@@ -15,7 +15,7 @@ import pytest
 from connectors.binance_usdm.private_wire import PrivateWire
 from connectors.binance_usdm.private_words import NEVER_LEFT, NOT_SENT, PRIVATE_CONNECTION, STREAM_CONNECTION
 from connectors.credentials import Credentials
-from connectors.emergency import cancel_all, flatten
+from connectors.emergency import cancel_all, executed, flatten
 from connectors.gateway import Gateway, GatewayOptions
 from connectors.lease import FileLease
 from connectors.private_rest import PrivateRest
@@ -657,6 +657,25 @@ def test_flat_is_not_said_before_earlier_attempts_are_past_their_validity() -> N
         await rest.close()
         assert (venue.orders, venue.positions) == ({}, {"BTCUSDT": 0.0})
         assert done.positions == 1
+
+    played(play)
+
+
+def test_what_a_conditional_order_became_is_counted_as_executed() -> None:
+    async def play(venue: PrivateVenue) -> None:
+        rest, (waits, fired, unknown) = rest_of(venue, Log()), range(1, 4)
+        became = {client_id_of(waits): "", client_id_of(fired): "77"}
+
+        def algo(params: dict[str, str]) -> Any:
+            if params["clientAlgoId"] not in became:
+                return refused(-2013)
+            return 200, {"algoStatus": "NEW", "actualOrderId": became[params["clientAlgoId"]]}
+
+        venue.answers["GET /fapi/v1/algoOrder"] = algo
+        venue.answers["GET /fapi/v1/order"] = lambda params: (200, {"executedQty": {"77": "0.25"}[params["orderId"]]})
+        found = [await executed(rest, "BTCUSDT", one, conditional=True) for one in (waits, fired, unknown)]
+        await rest.close()
+        assert found == [0, 25_000_000, 0]
 
     played(play)
 
