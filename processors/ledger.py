@@ -32,18 +32,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from processors.api import State
+from processors.kernels import positions_layout as lay
 from processors.refused import Refused
 from processors.tables import Table
 from schemas.events import DeadReason, InstrumentKind
 from schemas.money import I64_MAX, format_e8
 from schemas.trading import NOT_SAID, AccountEvent, LedgerAccount
-
-ACCOUNT, ASSET, BALANCE_OF = 0, 1, 2  # columns of a balance; a column for each ledger account
-VENUE_SAYS = BALANCE_OF + len(LedgerAccount)
-OPENED = VENUE_SAYS + 1
-MOVEMENTS = OPENED + 1  # how many movements were seen: a column for each kind of them
-COLUMNS = MOVEMENTS + len(AccountEvent)
-ENTRIES = 1  # column of an account
 
 AGAINST: dict[AccountEvent, LedgerAccount] = {
     AccountEvent.FUNDING: LedgerAccount.FUNDING,
@@ -135,7 +129,7 @@ class Ledger:
 
     def __init__(self, balances_max: int, accounts_max: int, movements_remembered: int) -> None:
         beside = {"movements": ("<i8", (len(AccountEvent), movements_remembered))}
-        self.balances = Table("balances", COLUMNS, 2, balances_max, beside)
+        self.balances = Table("balances", lay.BALANCE_COLUMNS, 2, balances_max, beside)
         self.accounts = Table("accounts", 2, 1, accounts_max)
         self._remembered = movements_remembered
 
@@ -162,19 +156,19 @@ class Ledger:
         at = accounts.find(state, account)
         if at < 0 and not accounts.has_room(state):
             raise Refused(DeadReason.LIMIT, f"more accounts than accounts_max = {accounts.lines_max}")
-        entry = 1 + (state["accounts"].item(at, ENTRIES) if at >= 0 else 0)
+        entry = 1 + (state["accounts"].item(at, lay.ENTRIES) if at >= 0 else 0)
         posted = []
         for line in lines:
             asset, ledger, amount = line
             balance = balances[asset]
-            value = balance[BALANCE_OF + ledger] + amount
+            value = balance[lay.BALANCE_OF + ledger] + amount
             if not (-I64_MAX <= value <= I64_MAX and -I64_MAX <= amount <= I64_MAX):
                 raise Refused(
                     DeadReason.OUT_OF_RANGE,
                     f"ledger account {ledger.name} would stand at {format_e8(value)} after "
                     f"{format_e8(amount)}: out of range",
                 )
-            balance[BALANCE_OF + ledger] = value
+            balance[lay.BALANCE_OF + ledger] = value
             posted.append(Posted(line, value, entry))
         return Draft(account, posted, balances, places, at)
 
@@ -189,7 +183,7 @@ class Ledger:
         if at < 0:
             at = self.accounts.add(state, draft.account)
         if draft.posted:
-            state["accounts"][at, ENTRIES] += 1
+            state["accounts"][at, lay.ENTRIES] += 1
 
     def is_repeat(self, state: State, account: int, asset: int, what: AccountEvent, venue_id: int) -> bool:
         """Whether a movement with this id of the venue's was posted already."""
@@ -201,18 +195,18 @@ class Ledger:
         if venue_id:
             at = self.balances.find(state, account, asset)
             count = state["balances"][at]
-            state["movements"][at, what, count[MOVEMENTS + what] % self._remembered] = venue_id
-            count[MOVEMENTS + what] += 1
+            state["movements"][at, what, count[lay.MOVEMENTS + what] % self._remembered] = venue_id
+            count[lay.MOVEMENTS + what] += 1
 
 
 def _new_balance(account: int, asset: int) -> list[int]:
-    values = [0] * COLUMNS
-    values[ACCOUNT], values[ASSET], values[VENUE_SAYS] = account, asset, NOT_SAID
+    values = [0] * lay.BALANCE_COLUMNS
+    values[lay.OWNER], values[lay.ASSET], values[lay.VENUE_SAYS] = account, asset, NOT_SAID
     return values
 
 
 def balance_e8(state: State, account: int, asset: int, ledger: LedgerAccount) -> int:
     """A ledger account's balance; 0 before its first line."""
     lines = state["balances"][: int(state["balances_used"][0])]
-    hit = lines[(lines[:, ACCOUNT] == account) & (lines[:, ASSET] == asset)]
-    return int(hit[0, BALANCE_OF + ledger]) if len(hit) else 0
+    hit = lines[(lines[:, lay.OWNER] == account) & (lines[:, lay.ASSET] == asset)]
+    return int(hit[0, lay.BALANCE_OF + ledger]) if len(hit) else 0

@@ -31,13 +31,11 @@ from typing import NamedTuple
 import numpy as np
 
 from processors.api import NEVER_NS, Batch, Outputs, Parameters, State
+from processors.kernels import positions_layout as lay
 from processors.ledger import (
     AGAINST,
-    BALANCE_OF,
     LINEAR,
-    OPENED,
     TWO_ASSETS,
-    VENUE_SAYS,
     Draft,
     Ledger,
     Line,
@@ -46,6 +44,7 @@ from processors.ledger import (
     settled,
 )
 from processors.parameters import check_range, read_parameters
+from processors.positions_usual import UsualRows
 from processors.refused import Refused, check_times, put_aside, text_of
 from processors.tables import Table
 from schemas.address import NO_ORIGIN
@@ -66,16 +65,7 @@ from schemas.trading import (
 
 INSTRUMENT_INPUT, QUOTE_INPUT, ACCOUNT_INPUT, FILL_INPUT = range(4)
 POSITION_OUTPUT, POSTING_OUTPUT, BALANCE_OUTPUT = range(3)
-PRICE_MAX_E8 = 1 << 62
 HOUR_NS = 3_600_000_000_000
-ROUNDINGS = 4  # last places that one fill may be off: two worths and two shares of a cost, when it flips a position
-
-# Columns of a position.
-ACCOUNT, STRATEGY, OF, QUANTITY, COST, REALISED, FEES, FUNDING, FIFO, LOTS, TRADES, SAID_NS, DUE_NS = range(13)
-# Columns of an account's net position in an instrument. SLACK: by how much a profit of the venue's may be off.
-NET_ACCOUNT, NET_OF, NET_QUANTITY, NET_COST, NET_REALISED, NET_SLACK = range(6)
-# Columns of an instrument. BID and ASK are the last trusted ones; EVENT_NS is their venue time.
-ID, KIND, BASE, QUOTED_IN, SETTLE, MULTIPLIER, BID, ASK, EVENT_NS = range(9)
 
 
 def _packer(event: Event) -> struct.Struct:
@@ -275,10 +265,10 @@ class Positions:
 
     def __init__(self, parameters: PositionsParameters | None = None) -> None:
         self.parameters = p = parameters or PositionsParameters()
-        self.instruments = Table("instruments", EVENT_NS + 1, 1, p.instruments_max)
+        self.instruments = Table("instruments", lay.EVENT_NS + 1, 1, p.instruments_max)
         beside = {"lots": ("<i8", (p.lots_max, 2)), "trades": ("<i8", (p.trades_remembered,))}
-        self.positions = Table("positions", DUE_NS + 1, 3, p.positions_max, beside)
-        self.nets = Table("nets", NET_SLACK + 1, 2, p.positions_max)  # each of them has a position: there is room
+        self.positions = Table("positions", lay.DUE_NS + 1, 3, p.positions_max, beside)
+        self.nets = Table("nets", lay.NET_SLACK + 1, 2, p.positions_max)  # each of them has a position: there is room
         self.ledger = Ledger(p.balances_max, p.accounts_max, p.trades_remembered)
 
     @classmethod
@@ -291,6 +281,20 @@ class Positions:
         return {name: array for table in tables for name, array in table.arrays().items()}
 
     def on_batch(self, state: State, batch: Batch, out: Outputs) -> None:
+        """The usual fills and statements by a kernel, each of the other rows on its own, in order."""
+        if batch.input not in (ACCOUNT_INPUT, FILL_INPUT):
+            self.on_batch_plainly(state, batch, out)
+            return
+        usual = UsualRows(
+            state, batch, out, batch.input == FILL_INPUT, (POSITION_OUTPUT, POSTING_OUTPUT, BALANCE_OUTPUT)
+        )
+        at = usual.take(0)
+        while at < len(batch.rows):
+            self.on_batch_plainly(state, batch.cut(at, at + 1), out)
+            at = usual.take(at + 1)
+
+    def on_batch_plainly(self, state: State, batch: Batch, out: Outputs) -> None:
+        """The same, without the kernel: what it is compared with."""
         work = _Work(self, state, out)
         take = (work.instrument, work.quote, work.account_update, work.fill)[batch.input]
         for offset, values in enumerate(batch.rows.tolist()):
@@ -305,10 +309,14 @@ class Positions:
 
     def next_deadline_ns(self, state: State) -> int:
         lines = self.positions.lines(state)
-        return int(lines[:, DUE_NS].min()) if len(lines) else NEVER_NS
+        return int(lines[:, lay.DUE_NS].min()) if len(lines) else NEVER_NS
 
     def warm(self) -> None:
-        """Nothing is compiled."""
+        """Compile by doing: a row of each kind that means nothing."""
+        for number in (ACCOUNT_INPUT, FILL_INPUT):
+            rows = self.inputs[number].empty(1)
+            UsualRows(self.initial_state(), Batch(number, NO_ORIGIN, 1, rows), Outputs(self.outputs),
+                      number == FILL_INPUT, (POSITION_OUTPUT, POSTING_OUTPUT, BALANCE_OUTPUT)).take(0)  # fmt: skip
 
 
 class _Work:
@@ -346,8 +354,8 @@ class _Work:
         at = table.find(self.state, number)
         if at < 0 and not table.has_room(self.state):
             raise Refused(DeadReason.LIMIT, f"more instruments than instruments_max = {table.lines_max}")
-        line = self.state["instruments"][at].tolist() if at >= 0 else [number, *[0] * EVENT_NS]
-        line[KIND : MULTIPLIER + 1] = [kind, *(instrument_id(name) for name in names), multiplier]
+        line = self.state["instruments"][at].tolist() if at >= 0 else [number, *[0] * lay.EVENT_NS]
+        line[lay.KIND : lay.MULTIPLIER + 1] = [kind, *(instrument_id(name) for name in names), multiplier]
         for k in self._open_lines(number):
             _in_range(unrealised=_unrealised(self.state["positions"][k].tolist(), line)[1])
         self._pass(recv_ns)
@@ -358,7 +366,7 @@ class _Work:
     def quote(self, batch: Batch, offset: int, values: tuple[int, ...]) -> None:
         row = _Quote._make(values)
         check_times(row.ts_event_ns, row.ts_recv_ns)
-        in_range = 0 <= row.bid_price_e8 <= PRICE_MAX_E8 and 0 <= row.ask_price_e8 <= PRICE_MAX_E8
+        in_range = 0 <= row.bid_price_e8 <= lay.PRICE_MAX_E8 and 0 <= row.ask_price_e8 <= lay.PRICE_MAX_E8
         if not in_range or row.trust >= len(Trust):
             raise Refused(
                 DeadReason.OUT_OF_RANGE,
@@ -370,11 +378,11 @@ class _Work:
             self._pass(row.ts_recv_ns)
             return
         line = self.state["instruments"][at].tolist()
-        before = line[BID], line[ASK]
-        line[BID], line[ASK] = row.bid_price_e8 or line[BID], row.ask_price_e8 or line[ASK]
-        line[EVENT_NS] = row.ts_event_ns
+        before = line[lay.BID], line[lay.ASK]
+        line[lay.BID], line[lay.ASK] = row.bid_price_e8 or line[lay.BID], row.ask_price_e8 or line[lay.ASK]
+        line[lay.EVENT_NS] = row.ts_event_ns
         lines = self._open_lines(row.instrument)
-        marked = [k for k in lines if before[self._side(k)] != line[BID + self._side(k)]]
+        marked = [k for k in lines if before[self._side(k)] != line[lay.BID + self._side(k)]]
         for k in marked:
             _in_range(unrealised=_unrealised(self.state["positions"][k].tolist(), line)[1])
         self._pass(row.ts_recv_ns)
@@ -395,18 +403,18 @@ class _Work:
         lines = moved(row.asset, AGAINST[what], row.amount_e8)
         draft = ledger.draft(self.state, row.account, lines, [row.asset])
         if what is AccountEvent.OPENING:
-            if draft.balances[row.asset][OPENED]:  # looked at again after a restart: a statement, no new money
+            if draft.balances[row.asset][lay.OPENED]:  # looked at again after a restart: a statement, no new money
                 draft = ledger.draft(self.state, row.account, [], [row.asset])
-            draft.balances[row.asset][OPENED] = 1
+            draft.balances[row.asset][lay.OPENED] = 1
         if row.balance_e8 != NOT_SAID:
-            draft.balances[row.asset][VENUE_SAYS] = row.balance_e8
+            draft.balances[row.asset][lay.VENUE_SAYS] = row.balance_e8
         funded = self._funded(row) if what is AccountEvent.FUNDING and row.amount_e8 else []
         self._pass(row.ts_recv_ns)
         self._post(draft, row, batch.row_first + offset)
         ledger.remember(self.state, row.account, row.asset, what, row.venue_id)
         for strategy, funding in funded:
             at = self._position(row.account, strategy, row.instrument)
-            self.state["positions"][at, FUNDING] = funding
+            self.state["positions"][at, lay.FUNDING] = funding
             self._say(at, row.ts_event_ns, row.ts_recv_ns, batch.row_first + offset)
 
     def fill(self, batch: Batch, offset: int, values: tuple[int, ...]) -> None:
@@ -422,15 +430,15 @@ class _Work:
         trade = row.trade_id if row.side == Side.BUY else ~row.trade_id  # one's own two sides of a trade share its id
         if at >= 0 and (state["trades"][at] == trade).any():
             raise Refused(DeadReason.UNEXPECTED, f"trade {row.trade_id} was accounted for before")
-        before = state["positions"][at].tolist() if at >= 0 else [0] * (DUE_NS + 1)
-        lots = state["lots"][at, : before[LOTS]].tolist() if at >= 0 else []
+        before = state["positions"][at].tolist() if at >= 0 else [0] * (lay.DUE_NS + 1)
+        lots = state["lots"][at, : before[lay.LOTS]].tolist() if at >= 0 else []
         filled = self._filled(row, instrument, before, lots)
         draft = self.rule.ledger.draft(state, row.account, filled.lines)
         self._pass(row.ts_recv_ns)
         at = self._position(row.account, row.strategy, row.instrument)
-        state["trades"][at, before[TRADES] % self.rule.parameters.trades_remembered] = trade
+        state["trades"][at, before[lay.TRADES] % self.rule.parameters.trades_remembered] = trade
         self._keep_lots(at, lots, filled.lots)
-        state["positions"][at, QUANTITY : TRADES + 1] = filled.position[QUANTITY : TRADES + 1]
+        state["positions"][at, lay.QUANTITY : lay.TRADES + 1] = filled.position[lay.QUANTITY : lay.TRADES + 1]
         self._keep_net(filled.net)
         number = batch.row_first + offset
         self._post(draft, row, number)
@@ -451,43 +459,43 @@ class _Work:
         """What a fill makes, within bounds."""
         sign = 1 if row.side == Side.BUY else -1
         quantity = sign * row.quantity_e8
-        notional = sign * worth_e8(row.price_e8, row.quantity_e8, instrument[MULTIPLIER])
-        held = traded(Holding(before[QUANTITY], before[COST], before[REALISED]), quantity, notional)
+        notional = sign * worth_e8(row.price_e8, row.quantity_e8, instrument[lay.MULTIPLIER])
+        held = traded(Holding(before[lay.QUANTITY], before[lay.COST], before[lay.REALISED]), quantity, notional)
         lots, realised = traded_lots(lots, quantity, notional, self.rule.parameters.lots_max)
-        own_asset = instrument[SETTLE] if instrument[KIND] in LINEAR else instrument[QUOTED_IN]
+        own_asset = instrument[lay.SETTLE] if instrument[lay.KIND] in LINEAR else instrument[lay.QUOTED_IN]
         after = list(before)
-        after[QUANTITY], after[COST], after[REALISED] = held
-        after[FEES] += row.fee_e8 if row.fee_asset == own_asset else 0
-        after[FIFO] += realised
-        after[LOTS], after[TRADES] = len(lots), before[TRADES] + 1
+        after[lay.QUANTITY], after[lay.COST], after[lay.REALISED] = held
+        after[lay.FEES] += row.fee_e8 if row.fee_asset == own_asset else 0
+        after[lay.FIFO] += realised
+        after[lay.LOTS], after[lay.TRADES] = len(lots), before[lay.TRADES] + 1
         _in_range(
             notional=notional, quantity=held.quantity_e8, cost=held.cost_e8, realised=held.realised_e8,
-            fees=after[FEES], realised_by_lots=after[FIFO], unrealised=_unrealised(after, instrument)[1],
+            fees=after[lay.FEES], realised_by_lots=after[lay.FIFO], unrealised=_unrealised(after, instrument)[1],
             lot=max(abs(lots[0][1]), abs(lots[-1][1])) if lots else 0,  # those between are as they were
         )  # fmt: skip
         net: list[int] = []
         lines = moved(row.fee_asset, LedgerAccount.FEES, -row.fee_e8)
-        if instrument[KIND] in LINEAR:
+        if instrument[lay.KIND] in LINEAR:
             net, booked, adjustment = self._netted(row, instrument, quantity, notional)
-            lines = settled(own_asset, booked, held.realised_e8 - before[REALISED], adjustment) + lines
+            lines = settled(own_asset, booked, held.realised_e8 - before[lay.REALISED], adjustment) + lines
         else:
-            cost_change = held.cost_e8 - before[COST]
-            lines = exchanged(instrument[BASE], instrument[QUOTED_IN], quantity, notional, cost_change) + lines
+            cost_change = held.cost_e8 - before[lay.COST]
+            lines = exchanged(instrument[lay.BASE], instrument[lay.QUOTED_IN], quantity, notional, cost_change) + lines
         return _Filled(after, lots, net, lines)
 
     def _netted(self, row: _Fill, instrument: list[int], quantity: int, notional: int) -> tuple[list[int], int, int]:
         """The account's net position after a fill; the venue's profit, and the part of it that no rounding explains."""
         at = self.rule.nets.find(self.state, row.account, row.instrument)
         net = self.state["nets"][at].tolist() if at >= 0 else [row.account, row.instrument, 0, 0, 0, 0]
-        before = Holding(*net[NET_QUANTITY : NET_REALISED + 1])
+        before = Holding(*net[lay.NET_QUANTITY : lay.NET_REALISED + 1])
         after = traded(before, quantity, notional)
         _in_range(net_quantity=after.quantity_e8, net_cost=after.cost_e8, net_realised=after.realised_e8)
         profit = after.realised_e8 - before.realised_e8
         # It may also have rounded its average price, to the last place at worst.
-        slack = ROUNDINGS + worth_e8(1, row.quantity_e8, instrument[MULTIPLIER])
-        allowed = min(slack + net[NET_SLACK], I64_MAX)
+        slack = lay.ROUNDINGS + worth_e8(1, row.quantity_e8, instrument[lay.MULTIPLIER])
+        allowed = min(slack + net[lay.NET_SLACK], I64_MAX)
         goes_on = before.quantity_e8 * after.quantity_e8 >= 0
-        net[NET_QUANTITY:] = [*after, (allowed if goes_on else slack) if after.quantity_e8 else 0]
+        net[lay.NET_QUANTITY :] = [*after, (allowed if goes_on else slack) if after.quantity_e8 else 0]
         booked = profit if row.realised_e8 == NOT_SAID else row.realised_e8
         return net, booked, booked - profit if abs(booked - profit) > allowed else 0
 
@@ -495,20 +503,20 @@ class _Work:
         if not net:
             return
         table = self.rule.nets
-        at = table.find(self.state, net[NET_ACCOUNT], net[NET_OF])
+        at = table.find(self.state, net[lay.NET_ACCOUNT], net[lay.NET_OF])
         if at < 0:
-            at = table.add(self.state, net[NET_ACCOUNT], net[NET_OF])
+            at = table.add(self.state, net[lay.NET_ACCOUNT], net[lay.NET_OF])
         self.state["nets"][at] = net
 
     def _funded(self, row: _Update) -> list[tuple[int, int]]:
         """(strategy, funding it will have) of every position that a payment concerns."""
         known = self.rule.instruments.find(self.state, row.instrument) if row.instrument else -1
-        if known < 0 or int(self.state["instruments"][known, SETTLE]) != row.asset:
+        if known < 0 or int(self.state["instruments"][known, lay.SETTLE]) != row.asset:
             return []  # nobody's in particular, or not in the position's money: it is in the ledger
         lines = self.rule.positions.lines(self.state)
-        ours = lines[(lines[:, ACCOUNT] == row.account) & (lines[:, OF] == row.instrument)]
-        funding = {int(line[STRATEGY]): int(line[FUNDING]) for line in ours}
-        held = {int(line[STRATEGY]): int(line[QUANTITY]) for line in ours if line[QUANTITY]}
+        ours = lines[(lines[:, lay.ACCOUNT] == row.account) & (lines[:, lay.OF] == row.instrument)]
+        funding = {int(line[lay.STRATEGY]): int(line[lay.FUNDING]) for line in ours}
+        held = {int(line[lay.STRATEGY]): int(line[lay.QUANTITY]) for line in ours if line[lay.QUANTITY]}
         if row.strategy or sum(held.values()) == 0:
             shares = {row.strategy: row.amount_e8}
         else:
@@ -526,7 +534,7 @@ class _Work:
         at = table.find(self.state, account, strategy, instrument)
         if at < 0:
             at = table.add(self.state, account, strategy, instrument)
-            self.state["positions"][at, DUE_NS] = NEVER_NS
+            self.state["positions"][at, lay.DUE_NS] = NEVER_NS
         return at
 
     # --- marks ---
@@ -534,22 +542,22 @@ class _Work:
     def _open_lines(self, instrument: int) -> list[int]:
         if instrument not in self._open:
             lines = self.rule.positions.lines(self.state)
-            hit = (lines[:, OF] == instrument) & (lines[:, QUANTITY] != 0)
+            hit = (lines[:, lay.OF] == instrument) & (lines[:, lay.QUANTITY] != 0)
             self._open[instrument] = [int(k) for k in np.flatnonzero(hit)]
         return self._open[instrument]
 
     def _side(self, at: int) -> int:
         """0 for the bid, 1 for the offer: where it would be closed."""
-        return int(self.state["positions"][at, QUANTITY] < 0)
+        return int(self.state["positions"][at, lay.QUANTITY] < 0)
 
     def _remark(self, at: int, row: _Quote, number: int) -> None:
         """The mark moved: say so, or see to it that it will be said."""
         position = self.state["positions"][at]
-        next_ns = int(position[SAID_NS]) + self.rule.parameters.mark_every_ns
+        next_ns = int(position[lay.SAID_NS]) + self.rule.parameters.mark_every_ns
         if row.ts_recv_ns >= next_ns:
             self._say(at, row.ts_event_ns, row.ts_recv_ns, number)
-        elif int(position[DUE_NS]) == NEVER_NS:
-            position[DUE_NS] = next_ns
+        elif int(position[lay.DUE_NS]) == NEVER_NS:
+            position[lay.DUE_NS] = next_ns
             self._due_ns = min(self._due_ns, next_ns)
 
     def _pass(self, recv_ns: int) -> None:
@@ -561,10 +569,10 @@ class _Work:
     def fire(self, now_ns: int) -> None:
         """Say every mark that is due, oldest first. Such rows have no cause."""
         lines = self.rule.positions.lines(self.state)
-        due = np.flatnonzero(lines[:, DUE_NS] <= now_ns)
-        for at in due[np.argsort(lines[due, DUE_NS], kind="stable")].tolist():
-            known = self.rule.instruments.find(self.state, int(lines[at, OF]))
-            self._say(at, int(self.state["instruments"][known, EVENT_NS]), int(lines[at, DUE_NS]), 0)
+        due = np.flatnonzero(lines[:, lay.DUE_NS] <= now_ns)
+        for at in due[np.argsort(lines[due, lay.DUE_NS], kind="stable")].tolist():
+            known = self.rule.instruments.find(self.state, int(lines[at, lay.OF]))
+            self._say(at, int(self.state["instruments"][known, lay.EVENT_NS]), int(lines[at, lay.DUE_NS]), 0)
         origin, self.out.origin = self.out.origin, NO_ORIGIN
         self.flush()
         self.out.origin = origin
@@ -574,13 +582,13 @@ class _Work:
 
     def _say(self, at: int, event_ns: int, recv_ns: int, number: int) -> None:
         """A position as it stands."""
-        self.state["positions"][at, SAID_NS], self.state["positions"][at, DUE_NS] = recv_ns, NEVER_NS
+        self.state["positions"][at, lay.SAID_NS], self.state["positions"][at, lay.DUE_NS] = recv_ns, NEVER_NS
         line = self.state["positions"][at].tolist()
-        known = self.rule.instruments.find(self.state, line[OF])
+        known = self.rule.instruments.find(self.state, line[lay.OF])
         mark, unrealised = _unrealised(line, self.state["instruments"][known].tolist())
         self._emitted[POSITION_OUTPUT].append(
-            (event_ns, recv_ns, *line[QUANTITY : FUNDING + 1], mark, unrealised, number, line[OF], line[ACCOUNT],
-             line[STRATEGY], line[LOTS])
+            (event_ns, recv_ns, *line[lay.QUANTITY : lay.FUNDING + 1], mark, unrealised, number, line[lay.OF],
+             line[lay.ACCOUNT], line[lay.STRATEGY], line[lay.LOTS])
         )  # fmt: skip
 
     def _post(self, draft: Draft, row: _Fill | _Update, number: int) -> None:
@@ -593,16 +601,16 @@ class _Work:
             )  # fmt: skip
         for asset, values in draft.balances.items():
             self._emitted[BALANCE_OUTPUT].append(
-                (row.ts_event_ns, row.ts_recv_ns, values[BALANCE_OF + LedgerAccount.CASH], values[VENUE_SAYS], number,
-                 row.account, asset)
+                (row.ts_event_ns, row.ts_recv_ns, values[lay.BALANCE_OF + LedgerAccount.CASH],
+                 values[lay.VENUE_SAYS], number, row.account, asset)
             )  # fmt: skip
 
 
 def _unrealised(position: list[int], instrument: list[int]) -> tuple[int, int]:
     """(mark, profit if closed there); (0, 0) when flat or before any trusted quote."""
-    quantity = position[QUANTITY]
-    mark = instrument[BID] if quantity > 0 else instrument[ASK] if quantity < 0 else 0
-    return mark, worth_e8(mark, quantity, instrument[MULTIPLIER]) - position[COST] if mark else 0
+    quantity = position[lay.QUANTITY]
+    mark = instrument[lay.BID] if quantity > 0 else instrument[lay.ASK] if quantity < 0 else 0
+    return mark, worth_e8(mark, quantity, instrument[lay.MULTIPLIER]) - position[lay.COST] if mark else 0
 
 
 def _check_fill(row: _Fill) -> None:
@@ -612,7 +620,7 @@ def _check_fill(row: _Fill) -> None:
     check_times(row.ts_event_ns, row.ts_recv_ns)
     if row.trade_id <= 0:
         raise Refused(DeadReason.OUT_OF_RANGE, f"trade id {row.trade_id} is not above 0")
-    if not 0 < row.price_e8 <= PRICE_MAX_E8 or row.quantity_e8 <= 0 or abs(row.fee_e8) > I64_MAX:
+    if not 0 < row.price_e8 <= lay.PRICE_MAX_E8 or row.quantity_e8 <= 0 or abs(row.fee_e8) > I64_MAX:
         raise Refused(
             DeadReason.OUT_OF_RANGE,
             f"{format_e8(row.quantity_e8)} at {format_e8(row.price_e8)} for {format_e8(row.fee_e8)} is no fill",
@@ -623,8 +631,8 @@ def _check_books(instrument: list[int], number: int) -> None:
     """Raises Refused for an instrument that we cannot keep books of."""
     if not instrument:
         raise Refused(DeadReason.UNKNOWN_INSTRUMENT, f"instrument {number} is not known: no asset, no multiplier")
-    kind = InstrumentKind(instrument[KIND])
+    kind = InstrumentKind(instrument[lay.KIND])
     if kind not in LINEAR and kind not in TWO_ASSETS:
         raise Refused(DeadReason.UNEXPECTED, f"no books are kept of a trade in an instrument of kind {kind.name}")
-    if kind in LINEAR and instrument[SETTLE] != instrument[QUOTED_IN]:
+    if kind in LINEAR and instrument[lay.SETTLE] != instrument[lay.QUOTED_IN]:
         raise Refused(DeadReason.UNEXPECTED, "an inverse contract (settled in another asset than it is quoted in)")

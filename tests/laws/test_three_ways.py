@@ -28,4 +28,4 @@ def test_rules_equal_their_twins_with_kernels_compiled_another_way(
         check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-4000:]
-    assert run.stdout == f"{mode}: books, bars, risk and private frames equal their twins\n"
+    assert run.stdout == f"{mode}: books, bars, risk, private frames and positions equal their twins\n"

@@ -14,11 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from processors.bars import Bars, BarsParameters
 from processors.book import Book, BookParameters
 from processors.kernels.compiling import JIT_DISABLED, kernel, part
+from processors.positions import Positions
 from processors.risk import Risk
 from schemas.declare import Rows
 from tests.laws import risk_rows
 from tests.laws.rows import delta_rows, trade_rows
-from tests.unit import test_bars_twin, test_book_twin, test_private_twin, test_risk_twin
+from tests.unit import test_bars_twin, test_book_twin, test_positions_twin, test_private_twin, test_risk_twin
 
 FEW = settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
@@ -73,16 +74,23 @@ def private_frames() -> None:
         test_private_twin.check_damaged(frames, np.random.default_rng(seed))
 
 
+def positions() -> None:
+    for seed in range(4):
+        test_positions_twin.play(test_positions_twin.seeded(seed, 200), test_positions_twin.Both(), 64)
+
+
 def main() -> None:
     warnings.filterwarnings("ignore", "overflow encountered", RuntimeWarning)  # arithmetic modulo 2^64 is meant
     Book().warm()
     Bars().warm()
     Risk().warm()
+    Positions().warm()
     books()
     bars()
     risk()
     private_frames()
-    print(f"{mode()}: books, bars, risk and private frames equal their twins")
+    positions()
+    print(f"{mode()}: books, bars, risk, private frames and positions equal their twins")
 
 
 if __name__ == "__main__":

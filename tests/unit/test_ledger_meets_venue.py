@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from connectors.simulator.private_account import Account
 from connectors.simulator.private_config import AccountConfig, PrivateRules
+from processors.kernels.positions_layout import COST, QUANTITY, REALISED, STRATEGY
 from processors.ledger import balance_e8
-from processors.positions import COST, POSTING_OUTPUT, QUANTITY, REALISED, STRATEGY
+from processors.positions import POSTING_OUTPUT
 from schemas.trading import NOT_SAID, AccountEvent, LedgerAccount
 from tests.laws.ledger_rows import DELIVERY, PERPETUAL
 from tests.reference.positions import zero_sum

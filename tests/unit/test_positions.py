@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.api import NEVER_NS, Batch, Outputs, State
+from processors.kernels.positions_layout import FIFO
 from processors.ledger import balance_e8
 from processors.positions import (
     ACCOUNT_INPUT,
     BALANCE_OUTPUT,
-    FIFO,
     FILL_INPUT,
     POSITION_OUTPUT,
     POSTING_OUTPUT,
