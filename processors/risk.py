@@ -185,6 +185,7 @@ class Risk:
         self._settings[lay.FALL_OF_DAY] = self.parameters.drawdown_of_day
         self._settings[lay.ORDERS_MAX] = self.parameters.orders_max
         self._settings[lay.REQUIRED_COUNT] = len(REQUIRED)
+        self._settings[lay.RUNS] = 1
         self._settings[lay.UNITS :] = units()
         self._idle: list[_Scratch] = []
 

@@ -1,6 +1,6 @@
 """Order requests → decisions: every check is evaluated, and all reasons are in one bit mask.
 
-`judge_requests` walks the requests once. Each is judged by the parts of `risk_checks.py`; `_write_denials` makes rows
+`judge_requests` walks the requests once. Each is judged by the parts of `risk_checks.py`; `write_denials` makes rows
 of what they noted. Arrays and columns are described in `risk_layout.py`; what is known of positions, orders and
 profit comes from `risk_figures.py`.
 """
@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from processors.kernels import risk_layout as lay
-from processors.kernels.bits import highest_bit, likely
-from processors.kernels.compiling import inlined, kernel, part
+from processors.kernels.bits import likely
+from processors.kernels.compiling import inlined, kernel
 from processors.kernels.risk_checks import (
     far_price,
     fault_of_any,
@@ -37,7 +37,9 @@ from processors.kernels.risk_checks import (
     note_order,
     note_repeat,
     reach_of,
+    repeat_place,
     worth_of,
+    write_denials,
 )
 from processors.kernels.risk_figures import (
     equity,
@@ -48,6 +50,7 @@ from processors.kernels.risk_figures import (
     set_exposure,
     settle_order,
 )
+from processors.kernels.risk_runs import judge_run, may_begin
 from schemas.events import Side
 from schemas.trading import OrderFlag, Reason, RequestAction, Scope
 
@@ -64,31 +67,7 @@ _CANCEL_RATE = int(Reason.CANCEL_RATE)
 _REDUCE_ONLY_REASON = int(Reason.REDUCE_ONLY)
 _UNKNOWN_ORDER = int(Reason.UNKNOWN_ORDER)
 _MALFORMED = int(Reason.MALFORMED)
-
-
-@part
-def _write_denials(bits, found, request, order_id, cause_row, settings, denials, row):  # type: ignore[no-untyped-def]
-    """A Denial row for every reason, in the order of the enum.
-
-    Returns:
-        The row after the last.
-    """
-    while bits != 0:
-        lowest = bits & -bits
-        reason = highest_bit(np.uint64(lowest))
-        bits ^= lowest
-        denial = denials[row]
-        denial[0] = request[0]
-        denial[1] = request[1]
-        denial[2] = order_id
-        denial[3] = found[reason, 0]
-        denial[4] = found[reason, 1]
-        denial[5] = cause_row
-        denial[6] = request[9]
-        unit, scope = settings[lay.UNITS + reason], found[reason, 2]
-        denial[7] = (request[10] & 0xFFFFFFFF) | (reason << 32) | (unit << 40) | (scope << 48)
-        row += 1
-    return row
+_PATIENCE = 4  # how often a run of plain orders is begun in vain before the lane's orders are only judged one by one
 
 
 @inlined
@@ -208,7 +187,9 @@ def _approve(  # type: ignore[no-untyped-def]
             (word >> 40) & 0xFF, (word >> 56) & 0xFF, price, request[4], quantity,
         )  # fmt: skip
         if lane[lay.CHECK_LIMITS + lay.REPEAT] != 0:
-            note_repeat(meta, places, recent, request, now, price, quantity)
+            where = request[9]
+            place = repeat_place(recent, where, side, price, quantity)
+            note_repeat(meta, places, recent, place, now, where, side, price, quantity)
     else:
         side = orders[line, lay.ORDER_SIDE]
         _amend(orders[line], side == _BUY, price, quantity)
@@ -294,7 +275,7 @@ def _judge_one(  # type: ignore[no-untyped-def]
     decision[9] = bits
     if bits == 0:
         return denied
-    return _write_denials(bits, found, request, order_id, cause_row, settings, denials, denied)
+    return write_denials(bits, found, request, order_id, cause_row, settings, denials, denied)
 
 
 @inlined
@@ -348,24 +329,38 @@ def judge_requests(  # type: ignore[no-untyped-def]
     Returns:
         DONE; else FULL, LANE_WANTED or REFRESH_WANTED (of cursor[LANE]): help, then call again.
     """
-    decided, denied = 0, 0
+    decided, denied, patience = 0, 0, _PATIENCE
     ids, strategy, lane = np.int64(0), np.int64(0), np.int64(-1)
-    for i in range(start, len(requests)):
+    room = np.empty((2, lay.ROOM_COLUMNS), dtype=np.int64)
+    i = start
+    while i < len(requests):
         if decided >= len(decisions) or denied + lay.REASONS > len(denials):
             return _leave(cursor, i, decided, denied, lay.FULL)
         if i == cursor[lay.FORCED]:
             ids, lane = np.int64(0), np.int64(0)
         elif lane <= 0 or requests[i, 9] != ids or requests[i, 10] & 0xFFFFFFFF != strategy:
-            ids, strategy = requests[i, 9], requests[i, 10] & 0xFFFFFFFF
+            ids, strategy, patience = requests[i, 9], requests[i, 10] & 0xFFFFFFFF, _PATIENCE
             lane = find_lane(lanes, places, ids & 0xFFFFFFFF, (ids >> 32) & 0xFFFFFFFF, strategy)
         if lane < 0:
             return _leave(cursor, i, decided, denied, lay.LANE_WANTED)
         if lanes[lane, lay.VERSION] != meta[lay.VERSION_NOW]:
             cursor[lay.LANE] = lane
             return _leave(cursor, i, decided, denied, lay.REFRESH_WANTED)
+        if patience > 0 and lane > 0 and may_begin(requests, i, settings):
+            most = min(len(requests) - i, len(decisions) - decided)
+            count, denied = judge_run(
+                requests, i, most, row_first, id_first, settings, meta, instruments, owners, rings, lanes, lane, orders,
+                places, recent, found, room, decisions, decided, denials, denied,
+            )  # fmt: skip
+            i += count
+            decided += count
+            patience = _PATIENCE if count > 0 else patience - 1
+            if count > 0:
+                continue
         denied = _judge_row(
             requests, i, row_first, id_first, settings, meta, instruments, owners, rings, lanes, lane, orders, places,
             recent, found, decisions, decided, denials, denied,
         )  # fmt: skip
+        i += 1
         decided += 1
     return _leave(cursor, len(requests), decided, denied, lay.DONE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from processors.kernels import risk_layout as lay
-from processors.kernels.bits import likely, rotate_right
+from processors.kernels.bits import highest_bit, likely, rotate_right
 from processors.kernels.compiling import inlined, part
 from processors.kernels.risk_figures import TOO_MUCH, best_resting, distance_bp, equity, money
 from schemas.events import InstrumentStatus, Trust
@@ -71,7 +71,7 @@ _ACTION_LAST, _KIND_LAST, _FORCE_LAST = (max(map(int, kind)) for kind in (Reques
 
 @inlined
 def note(found, reason, value, limit, scope):  # type: ignore[no-untyped-def]
-    """A reason against the request: what `_write_denials` will say.
+    """A reason against the request: what `write_denials` will say.
 
     Returns:
         The reason's bit.
@@ -80,6 +80,31 @@ def note(found, reason, value, limit, scope):  # type: ignore[no-untyped-def]
     found[reason, 1] = limit
     found[reason, 2] = scope
     return np.int64(1) << reason
+
+
+@part
+def write_denials(bits, found, request, order_id, cause_row, settings, denials, row):  # type: ignore[no-untyped-def]
+    """A Denial row for every reason, in the order of the enum.
+
+    Returns:
+        The row after the last.
+    """
+    while bits != 0:
+        lowest = bits & -bits
+        reason = highest_bit(np.uint64(lowest))
+        bits ^= lowest
+        denial = denials[row]
+        denial[0] = request[0]
+        denial[1] = request[1]
+        denial[2] = order_id
+        denial[3] = found[reason, 0]
+        denial[4] = found[reason, 1]
+        denial[5] = cause_row
+        denial[6] = request[9]
+        unit, scope = settings[lay.UNITS + reason], found[reason, 2]
+        denial[7] = (request[10] & 0xFFFFFFFF) | (reason << 32) | (unit << 40) | (scope << 48)
+        row += 1
+    return row
 
 
 @inlined
@@ -402,6 +427,24 @@ def repeat_place(recent, where, side, price, quantity):  # type: ignore[no-untyp
 
 
 @inlined
+def age_of_equal(  # type: ignore[no-untyped-def]
+    meta, places, recent, place, now, window, where, side, price, quantity
+):
+    """How long ago an equal order of the account was approved; -1: not within the window."""
+    count = places[lay.BY_REPEAT, place]  # entry + 1; 0: none
+    while count > 0 and count > meta[lay.RECENT_COUNT] - len(recent):
+        entry = (count - 1) & (len(recent) - 1)
+        age = now - recent[entry, lay.RECENT_NS]
+        if age >= window:
+            return np.int64(-1)
+        same = recent[entry, lay.RECENT_WHERE] == where and recent[entry, lay.RECENT_SIDE] == side
+        if same and recent[entry, lay.RECENT_PRICE] == price and recent[entry, lay.RECENT_SIZE] == quantity:
+            return age
+        count = recent[entry, lay.RECENT_BEFORE]
+    return np.int64(-1)
+
+
+@inlined
 def judge_repeat(  # type: ignore[no-untyped-def]
     found, request, meta, lane, places, recent, now, price, quantity
 ):
@@ -410,24 +453,16 @@ def judge_repeat(  # type: ignore[no-untyped-def]
     if window == 0:
         return np.int64(0)
     where, side = request[9], (request[10] >> 32) & 0xFF
-    count = places[lay.BY_REPEAT, repeat_place(recent, where, side, price, quantity)]  # entry + 1; 0: none
-    while count > 0 and count > meta[lay.RECENT_COUNT] - len(recent):
-        entry = (count - 1) & (len(recent) - 1)
-        age = now - recent[entry, lay.RECENT_NS]
-        if age >= window:
-            return np.int64(0)
-        same = recent[entry, lay.RECENT_WHERE] == where and recent[entry, lay.RECENT_SIDE] == side
-        if same and recent[entry, lay.RECENT_PRICE] == price and recent[entry, lay.RECENT_SIZE] == quantity:
-            scope = lane[lay.CHECK_SCOPES + lay.REPEAT]
-            return note(found, _DUPLICATE, age, window, scope)
-        count = recent[entry, lay.RECENT_BEFORE]
-    return np.int64(0)
+    place = repeat_place(recent, where, side, price, quantity)
+    age = age_of_equal(meta, places, recent, place, now, window, where, side, price, quantity)
+    if age < 0:
+        return np.int64(0)
+    return note(found, _DUPLICATE, age, window, lane[lay.CHECK_SCOPES + lay.REPEAT])
 
 
 @inlined
-def note_repeat(meta, places, recent, request, now, price, quantity):  # type: ignore[no-untyped-def]
-    where, side = request[9], (request[10] >> 32) & 0xFF
-    place = repeat_place(recent, where, side, price, quantity)
+def note_repeat(meta, places, recent, place, now, where, side, price, quantity):  # type: ignore[no-untyped-def]
+    """The order was approved; `place` is its `repeat_place`."""
     entry = meta[lay.RECENT_COUNT] & (len(recent) - 1)
     recent[entry, lay.RECENT_NS] = now
     recent[entry, lay.RECENT_WHERE] = where

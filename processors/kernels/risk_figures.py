@@ -432,16 +432,19 @@ def settle_order(meta, orders, owners, lanes, line, is_open):  # type: ignore[no
 
 
 @inlined
-def open_order(  # type: ignore[no-untyped-def]
-    meta, orders, places, account, strategy, pair, lane, at, order_id, tag, side, kind, flags, price, stop, quantity
+def write_order(  # type: ignore[no-untyped-def]
+    meta, orders, places, pair, account_id, strategy_id, at, order_id, tag, side, kind, flags, price, stop, quantity
 ):
-    """`take_line`, `set_tag`, `settle_order` of an approved order on lane `at`, in one; there must be a free line."""
+    """The line of an approved order on lane `at`, and the ways to it; there must be a free line. It is not counted.
+
+    Returns:
+        The price at which it may rest; 0: nowhere.
+    """
     line = meta[lay.QUEUE_FIRST]
     _take_first(meta, orders, line)
     old = orders[line, lay.ORDER_ID]
     if old != 0:
         _unchain(orders, places, lay.BY_ID, id_place(places, old), lay.NEXT_ID, line)
-    account_id, strategy_id = lane[lay.LANE_ACCOUNT], lane[lay.LANE_STRATEGY]
     by_id, by_tag = id_place(places, order_id), tag_place(places, account_id, strategy_id, tag)
     first = pair[lay.FIRST_ORDER]
     rests = price if kind in (_LIMIT_ORDER, _STOP_LIMIT) else np.int64(0)
@@ -476,6 +479,18 @@ def open_order(  # type: ignore[no-untyped-def]
     pair[lay.FIRST_ORDER] = line
     if first != 0:
         orders[first, lay.PREVIOUS] = line
+    return rests
+
+
+@inlined
+def open_order(  # type: ignore[no-untyped-def]
+    meta, orders, places, account, strategy, pair, lane, at, order_id, tag, side, kind, flags, price, stop, quantity
+):
+    """`take_line`, `set_tag`, `settle_order` of an approved order on lane `at`, in one; there must be a free line."""
+    rests = write_order(
+        meta, orders, places, pair, lane[lay.LANE_ACCOUNT], lane[lay.LANE_STRATEGY], at, order_id, tag, side, kind,
+        flags, price, stop, quantity,
+    )  # fmt: skip
     pair[lay.OPEN] += 1
     account[lay.OPEN] += 1
     strategy[lay.OPEN] += 1

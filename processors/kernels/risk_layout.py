@@ -98,11 +98,17 @@ ORDER_COLUMNS = 26
 RECENT_NS, RECENT_WHERE, RECENT_SIDE, RECENT_PRICE, RECENT_SIZE, RECENT_BEFORE = range(6)
 RECENT_COLUMNS = 6
 
+# Columns of `room`: what is left for the buys (line 0) and the sells (line 1) of a run. See `risk_runs.py`.
+ROOM_SIGN, ROOM_FLOOR, ROOM_PENDING, ROOM_HELD, ROOM_WORTH, ROOM_WORTH_MOST, ROOM_NET, ROOM_BEST = range(8)
+ROOM_COLUMNS = 8
+
 # Rows of `places`.
 BY_INSTRUMENT, BY_LANE, BY_ID, BY_TAG, BY_REPEAT = range(5)
 
-# Entries of `settings`; from UNITS on: unit by reason.
-MOVE_CELL_NS, MOVE_COOLDOWN_NS, LOSSES_COOLDOWN_NS, RING, FALL_OF_DAY, ORDERS_MAX, REQUIRED_COUNT, UNITS = range(8)
+# Entries of `settings`; from UNITS on: unit by reason. RUNS 0: every order is judged by itself, for comparison.
+MOVE_CELL_NS, MOVE_COOLDOWN_NS, LOSSES_COOLDOWN_NS, RING, FALL_OF_DAY, ORDERS_MAX, REQUIRED_COUNT, RUNS, UNITS = range(
+    9
+)
 REASONS = len(Reason)
 SETTINGS_SIZE = UNITS + REASONS
 
