@@ -28,13 +28,12 @@ def _continues(chunk: Chunk, before: Chunk) -> bool:
 
 
 def joined(chunks: Sequence[Chunk]) -> Chunk:
-    """Chunks of a run as one, with the first one's cause. Rows are copied by memory: numpy copies them field by
+    """Chunks of a run as one, with the first one's cause. Rows are copied as bytes: numpy copies them field by
     field."""
     if len(chunks) == 1:
         return chunks[0]
     first, heap = chunks[0], chunks[0].heap
-    words = np.concatenate([np.ascontiguousarray(chunk.rows).view(np.int64) for chunk in chunks])
-    rows: Rows = words.view(first.rows.dtype)
+    rows: Rows = np.frombuffer(bytearray().join([chunk.rows.tobytes() for chunk in chunks]), dtype=first.rows.dtype)
     if columns := TOPIC_BY_NUMBER[first.key.topic].event.heap_fields:
         heap = np.concatenate([chunk.heap for chunk in chunks])
         starts = np.cumsum([0, *(len(chunk.heap) for chunk in chunks[:-1])]).astype(np.uint32)

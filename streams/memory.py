@@ -51,8 +51,11 @@ class MemoryLog:
 
     def append(self, chunk: Chunk) -> None:
         """Add rows at the end of their partition; a writer's repeats are stored as they come."""
-        self.partitions.setdefault(TopicPartition(chunk.key.topic, chunk.key.partition), []).append(chunk)
-        self.last[chunk.key] = max(self.last.get(chunk.key, 0), chunk.row_last)
+        key = chunk.key
+        messages = self.partitions.setdefault(TopicPartition(key.topic, key.partition), [])
+        position = len(messages) + 1
+        messages.append(Chunk(key, chunk.row_first, chunk.rows, chunk.heap, chunk.cause, position))
+        self.last[key] = max(self.last.get(key, 0), chunk.row_last)
 
     def append_foreign(self, place: TopicPartition, payload: bytes, ts_ns: int = 0) -> None:
         """A message that is no frame of ours."""
@@ -123,7 +126,7 @@ class MemorySource:
             if self._weather:
                 polled += [part for chunk in read for part in self._weather.deliver(chunk)]
             else:
-                polled += [joined(run) for run in in_runs(read)]
+                polled += map(joined, in_runs(read))
         if not polled and not self._foreign:
             self._clock.sleep(min(timeout_ns, MS) / 1e9)
         return polled
@@ -160,7 +163,7 @@ class MemorySource:
                 self._foreign.append(message)
             elif message.key.incarnation == self._incarnation:
                 bytes_max -= message.size_bytes
-                read.append(Chunk(message.key, message.row_first, message.rows, message.heap, message.cause, at))
+                read.append(message)
         self._next[place] = at
         return read
 
