@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hmac
+import hashlib
 import re
 from collections.abc import Iterable
 from typing import Protocol
@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode
 from schemas.errors import ConfigInvalid
 
 Parameters = Iterable[tuple[str, str]]
+BLOCK_BYTES = 64  # of SHA-256
 _PLAIN = re.compile(r"[A-Za-z0-9_.~&=-]*")
 
 
@@ -27,13 +28,22 @@ class Signer(Protocol):
 
 
 class HmacSigner:
-    """HMAC-SHA-256 with a shared secret, in hexadecimal digits."""
+    """HMAC-SHA-256 with a shared secret, in hexadecimal digits.
+
+    Both hashes of RFC 2104 begin with a block that is made of the secret alone: their states after it are kept.
+    """
 
     def __init__(self, secret: str) -> None:
-        self._secret = secret.encode()
+        key = secret.encode()
+        key = (hashlib.sha256(key).digest() if len(key) > BLOCK_BYTES else key).ljust(BLOCK_BYTES, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key))
 
     def sign(self, payload: str) -> str:
-        return hmac.digest(self._secret, payload.encode(), "sha256").hex()
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(payload.encode())
+        outer.update(inner.digest())
+        return outer.hexdigest()
 
     def __repr__(self) -> str:
         return "HmacSigner(hidden)"

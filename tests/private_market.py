@@ -6,11 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+import orjson
+
 from connectors.simulator.listing import E8, Listed
 from connectors.simulator.matching import Fill, MatchingBook, OrderKind, Outcome, Placed, Prevention
 from connectors.simulator.private_account import Account
 from connectors.simulator.private_config import PAPER_KEY, PAPER_SECRET, AccountConfig, PrivateRules
 from connectors.simulator.private_desk import Desk
+from connectors.simulator.private_event import Event
 from connectors.simulator.private_market import Entered, MarketListener, Meeting
 from connectors.simulator.private_orders import VenueOrder
 from connectors.simulator.private_request import Call, Parameters, signature_of
@@ -28,7 +31,8 @@ TWO_ACCOUNTS = (AccountConfig(), AccountConfig("second", SECOND_KEY, SECOND_SECR
 class BookMarket:
     """An `OrderMarket` of one symbol that is nothing but the matching core; `flow` is everybody else."""
 
-    def __init__(self) -> None:
+    def __init__(self, symbol: str = "BTCUSDT") -> None:
+        self.symbol = symbol
         self.book = MatchingBook(MIDDLE - 40_000, 1 << 17, 1 << 10)
         self.numbers: dict[int, int] = {}  # by core id
         self.core_ids: dict[int, int] = {}
@@ -40,8 +44,7 @@ class BookMarket:
         self.listener = listener
 
     def touch(self, symbol: str) -> tuple[int, int] | None:
-        bid, ask = self.book.best(Side.BUY), self.book.best(Side.SELL)
-        return None if bid is None or ask is None else (bid, ask)
+        return self.book.touch()
 
     def available(self, symbol: str, side: Side, tick: int, lots: int) -> int:
         other = Side.SELL if side is Side.BUY else Side.BUY
@@ -56,7 +59,7 @@ class BookMarket:
     ) -> Entered:  # fmt: skip
         assert lots > 0, "nothing is entered"
         placed = self.book.place(side, kind, lots, tick, owner, prevent)
-        meetings = tuple(self._meeting(fill) for fill in placed.fills)
+        meetings = tuple([self._meeting(fill) for fill in placed.fills])
         if placed.outcome is Outcome.RESTING:
             self.numbers[placed.order_id], self.core_ids[number] = number, placed.order_id
             self.left[number] = placed.left
@@ -92,18 +95,18 @@ class BookMarket:
         for meeting in meetings:
             if meeting.maker:
                 self.listener.rested_filled(meeting.maker, meeting.tick, meeting.lots, meeting.trade_id)
-            self.listener.traded("BTCUSDT", meeting.tick)
-        self.listener.moved("BTCUSDT")
+            self.listener.traded(self.symbol, meeting.tick)
+        self.listener.moved(self.symbol)
         return placed
 
 
 class Trading:
     """A desk on a `BookMarket` whose touch is 60,000.0 × 5.000 / 60,000.1 × 5.000, with deep levels far behind."""
 
-    def __init__(self, rules: PrivateRules | None = None, accounts: Iterable[AccountConfig] = TWO_ACCOUNTS) -> None:
-        self.clock = ManualClock(NOW_MS * 1_000_000)
+    def __init__(self, rules: PrivateRules | None = None, accounts: Iterable[AccountConfig] = TWO_ACCOUNTS, clock: ManualClock | None = None) -> None:
+        self.clock = clock or ManualClock(NOW_MS * 1_000_000)
         self.market = BookMarket()
-        self.events: list[tuple[int, Mapping[str, Any]]] = []
+        self.events: list[tuple[int, Event]] = []
         self.desk = Desk((BTC,), self.market, accounts, rules or PrivateRules(), self.clock, self.heard)
         self.market.attach(self)
         for away, lots in ((0, 5000), (100, 50_000), (1000, 500_000)):
@@ -111,7 +114,7 @@ class Trading:
             self.market.book.place(Side.SELL, OrderKind.LIMIT, lots, MIDDLE + 1 + away)
         self.events.clear()
 
-    def heard(self, account: Account, event: Mapping[str, Any]) -> None:
+    def heard(self, account: Account, event: Event) -> None:
         self.events.append((account.number, event))
 
     def rested_filled(self, number: int, tick: int, lots: int, trade_id: int) -> None:
@@ -136,7 +139,7 @@ class Trading:
 
     def told(self, name: str, number: int = 1) -> list[Mapping[str, Any]]:
         """Events of that name of an account."""
-        return [event for owner, event in self.events if owner == number and event["e"] == name]
+        return [orjson.loads(event.body) for owner, event in self.events if owner == number and event.name == name]
 
 
 def signed(

@@ -6,7 +6,6 @@ The rules are in kernels.py; this is their shape for callers: words in, words ou
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +51,9 @@ class Prevention(enum.IntEnum):
     EXPIRE_BOTH = k.EXPIRE_BOTH
 
 
+OUTCOMES = tuple(Outcome)  # by number
+
+
 class Fill(NamedTuple):
     """One execution: the resting order's id, price in ticks, quantity in lots, lots that order has left.
 
@@ -64,8 +66,7 @@ class Fill(NamedTuple):
     maker_left: int
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """What `MatchingBook.place` did.
 
     Attributes:
@@ -122,6 +123,7 @@ class MatchingBook:
 
     def __init__(self, base_tick: int, ring_ticks: int = RING_TICKS, orders_max: int = ORDERS_MAX) -> None:
         self.arrays = make_book(base_tick, ring_ticks, orders_max)
+        self._numbers = memoryview(self.arrays.numbers)  # quicker to read one of than an array
         self._fills = np.zeros((orders_max, k.FILL_COLUMNS), np.int64)
 
     def place(
@@ -137,8 +139,8 @@ class MatchingBook:
         outcome, order_id, left, count = k.place(
             self.arrays, int(side), int(kind), tick, lots, self._fills, owner, int(prevent)
         )
-        fills = tuple(Fill(*map(int, row)) for row in self._fills[:count].tolist())
-        return Placed(Outcome(outcome), int(order_id), int(left), fills)
+        fills = tuple([Fill(*row) for row in self._fills[:count].tolist()]) if count else ()
+        return Placed(OUTCOMES[outcome], int(order_id), int(left), fills)
 
     def cancel(self, order_id: int) -> int:
         """Take a resting order off; returns the lots it had left, 0 when it is not there (any more)."""
@@ -150,8 +152,13 @@ class MatchingBook:
 
     def best(self, side: Side) -> int | None:
         """Best price in ticks; None while the side is empty."""
-        tick = int(self.arrays.numbers[k.BEST_BID if side is Side.BUY else k.BEST_ASK])
+        tick: int = self._numbers[k.BEST_BID if side is Side.BUY else k.BEST_ASK]
         return None if tick == k.NONE else tick
+
+    def touch(self) -> tuple[int, int] | None:
+        """Best bid and offer in ticks; None while a side is empty."""
+        bid, ask = self._numbers[k.BEST_BID], self._numbers[k.BEST_ASK]
+        return None if bid == k.NONE or ask == k.NONE else (bid, ask)
 
     def depth(self, side: Side, levels_max: int) -> list[tuple[int, int]]:
         """(tick, lots) of the best levels, best first."""

@@ -26,7 +26,7 @@ def divided(value: int, part: int, whole: int) -> int:
     return share if value >= 0 else -share
 
 
-@dataclass
+@dataclass(slots=True)
 class Position:
     """One symbol, one-way mode.
 
@@ -45,13 +45,14 @@ class Position:
     def trade(self, signed_e8: int, price_e8: int) -> int:
         """Trade at a price; returns the realised profit."""
         amount = self.amount_e8
-        closing = 0 if amount == 0 or (amount > 0) == (signed_e8 > 0) else min(abs(amount), abs(signed_e8))
-        realised = 0
-        if closing:
-            closed_cost = divided(self.cost_e8, closing, abs(amount))
-            proceeds = scaled(closing if amount > 0 else -closing, price_e8)
-            realised = proceeds - closed_cost
-            self.cost_e8 -= closed_cost
+        if amount == 0 or (amount > 0) == (signed_e8 > 0):
+            self.cost_e8 += scaled(signed_e8, price_e8)
+            self.amount_e8 += signed_e8
+            return 0
+        closing = min(abs(amount), abs(signed_e8))
+        closed_cost = divided(self.cost_e8, closing, abs(amount))
+        realised = scaled(closing if amount > 0 else -closing, price_e8) - closed_cost
+        self.cost_e8 -= closed_cost
         opening = abs(signed_e8) - closing
         self.cost_e8 += scaled(opening if signed_e8 > 0 else -opening, price_e8)
         self.amount_e8 += signed_e8
@@ -94,7 +95,7 @@ class Margin(NamedTuple):
         return self.position_e8 + self.orders_e8
 
 
-@dataclass
+@dataclass(slots=True)
 class Account:
     """One account.
 
@@ -117,10 +118,10 @@ class Account:
         self.wallet_e8 = self.config.balance_e8
 
     def position(self, symbol: str) -> Position:
-        return self.positions.setdefault(symbol, Position())
-
-    def leverage(self, symbol: str) -> int:
-        return self.leverages.get(symbol, self.config.leverage)
+        position = self.positions.get(symbol)
+        if position is None:
+            position = self.positions[symbol] = Position()
+        return position
 
     def fee_e8(self, notional_e8: int, *, is_maker: bool) -> int:
         """Fee on a notional (above 0), rounded towards zero; below 0: a rebate."""
@@ -145,16 +146,20 @@ class Account:
         self.updated_ms = now_ms
         return received
 
+    def initial_e8(self, symbol: str, notional_e8: int, bids_e8: int, asks_e8: int) -> int:
+        """Initial margin of a symbol's position and open orders, in the worst case of which of them are filled."""
+        worst = max(abs(notional_e8), abs(notional_e8 + bids_e8), abs(notional_e8 - asks_e8))
+        return -(-worst // self.leverages.get(symbol, self.config.leverage))  # upwards: never less than its share
+
     def margin(self, symbol: str, mark_e8: int, orders: OpenNotional) -> Margin:
         """What one symbol ties up."""
         position = self.positions.get(symbol) or Position()
-        leverage = self.leverage(symbol)
         notional = scaled(position.amount_e8, mark_e8)
         size = abs(notional)
-        worst = max(size, abs(notional + orders.bids_e8), abs(notional - orders.asks_e8))
-        held = -(-size // leverage)  # upwards: never less than its share
+        held = self.initial_e8(symbol, notional, 0, 0)
         maintenance = scaled(size, self.rules.maintenance_e8)
-        return Margin(held, -(-worst // leverage) - held, maintenance, notional - position.cost_e8)
+        orders_e8 = self.initial_e8(symbol, notional, *orders) - held
+        return Margin(held, orders_e8, maintenance, notional - position.cost_e8)
 
     def total(self, margins: Mapping[str, Margin]) -> Margin:
         """The sum over all symbols."""

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from connectors.simulator.private_account import Account
 from connectors.simulator.private_desk import Desk
 from connectors.simulator.private_errors import refusal
-from connectors.simulator.private_orders import AlgoOrder, VenueOrder, algo_update
+from connectors.simulator.private_order_documents import algo_update
+from connectors.simulator.private_orders import AlgoOrder, VenueOrder
 from connectors.simulator.private_tickets import AlgoTicket, Ticket
 from connectors.simulator.rest import Refused
 from schemas.events import Side

@@ -21,16 +21,16 @@ from connectors.simulator.private_documents import (
     restrictions_document,
 )
 from connectors.simulator.private_errors import refusal
+from connectors.simulator.private_event import event_of
 from connectors.simulator.private_limits import OrderCounts
-from connectors.simulator.private_orders import (
-    AlgoOrder,
-    VenueOrder,
+from connectors.simulator.private_order_documents import (
+    acceptance,
     acknowledgement,
     algo_document,
     order_document,
-    quantity_text,
     trade_document,
 )
+from connectors.simulator.private_orders import AlgoOrder, VenueOrder
 from connectors.simulator.private_request import (
     Call,
     Parameters,
@@ -150,16 +150,16 @@ class PrivateApi:
             Refused: -2014, -2015 (key), -1021 (time), -1022 (signature), -1015 (too many orders).
         """
         endpoint = self.endpoints[call.method, call.path]
-        check_key(call.key)
         account = self._by_key.get(call.key)
         if account is None:
+            check_key(call.key)
             raise refusal(-2015)
-        given = parameters_of(call)
-        window = check_signed(call, account.config.secret, self._now_ms(), given) if endpoint.is_signed else None
+        given, now_ms = parameters_of(call), self._now_ms()
+        window = check_signed(call, account.config.secret, now_ms, given) if endpoint.is_signed else None
         if endpoint.trades and not account.config.can_trade:
             raise refusal(-2015)
         if endpoint.counts:
-            self._counts[account.number].charge(self._now_ms())
+            self._counts[account.number].charge(now_ms)
         return Admitted(endpoint, account, given, window)
 
     def execute(self, admitted: Admitted) -> object:
@@ -168,9 +168,10 @@ class PrivateApi:
         Raises:
             Refused: what the venue says no to; -5028 an order that came too late to the market.
         """
-        if admitted.endpoint.trades and admitted.window is not None and not admitted.window.holds(self._now_ms()):
+        endpoint, account, given, window = admitted
+        if endpoint.trades and window is not None and not window.holds(self._now_ms()):
             raise refusal(-5028)
-        return admitted.endpoint.run(admitted.account, admitted.given)
+        return endpoint.run(account, given)
 
     def headers(self, call: Call) -> Mapping[str, str]:
         """The order counts, where the key is known."""
@@ -208,8 +209,7 @@ class PrivateApi:
         order = self._desk.submit(account, ticket)
         if ticket.full_answer and (order.kind == "MARKET" or order.time_in_force in ("IOC", "FOK")):
             return order_document(order)
-        nothing = quantity_text(listed, 0)
-        return acknowledgement(order) | {"status": "NEW", "executedQty": nothing, "cumQty": nothing}
+        return acceptance(order)
 
     def _amend_order(self, account: Account, given: Parameters) -> object:
         order = self._order_of(account, given, -2013)
@@ -316,7 +316,7 @@ class PrivateApi:
         account.leverages[symbol] = leverage
         now_ms = self._desk.now_ms
         event = {"e": "ACCOUNT_CONFIG_UPDATE", "E": now_ms, "T": now_ms, "ac": {"s": symbol, "l": leverage}}
-        self._desk.tell(account, event)
+        self._desk.tell(account, event_of(event))
         return {"leverage": leverage, "maxNotionalValue": "9223372036", "symbol": symbol}
 
     @staticmethod

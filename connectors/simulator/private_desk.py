@@ -8,29 +8,31 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from connectors.simulator.listing import Listed
 from connectors.simulator.matching import OrderKind, Outcome
-from connectors.simulator.private_account import Account, Margin, OpenNotional, scaled
+from connectors.simulator.private_account import Account, Margin, OpenNotional, Position, scaled
 from connectors.simulator.private_config import AccountConfig, PrivateRules
 from connectors.simulator.private_documents import account_update
 from connectors.simulator.private_errors import refusal
+from connectors.simulator.private_event import Event
 from connectors.simulator.private_market import Entered, Meeting, OrderMarket
-from connectors.simulator.private_open import OpenOrders
+from connectors.simulator.private_open import OpenOrders, Sums
+from connectors.simulator.private_order_documents import order_update, trade_lite
 from connectors.simulator.private_orders import (
     IMMEDIATE_REST,
+    FILLED,
     IMMEDIATE_SELF_TRADE,
     LIQUIDATION,
     NO_REASON,
+    PARTIALLY_FILLED,
     REDUCE_ONLY,
     SELF_TRADE,
     Status,
     Trade,
     VenueOrder,
-    order_update,
-    trade_lite,
 )
 from connectors.simulator.private_tickets import (
     PERCENT_DOWN,
@@ -47,6 +49,8 @@ MS_NS = 1_000_000
 FIRST_ORDER = 8_000_000_000
 CLOSED_MAX = 100_000  # orders that are over, and trades of an account, that can still be asked for
 MODIFICATIONS_MAX = 10_000
+RESTING = Outcome.RESTING
+FLAT = Position()
 CORE_KINDS = {
     "GTC": OrderKind.LIMIT,
     "GTD": OrderKind.LIMIT,
@@ -73,7 +77,7 @@ class Funding(NamedTuple):
     time_ms: int
 
 
-Publish = Callable[[Account, Mapping[str, object]], None]
+Publish = Callable[[Account, Event], None]
 
 
 def nobody(order: VenueOrder) -> None:
@@ -138,9 +142,11 @@ class Desk:
     def mark_e8(self, symbol: str) -> int:
         """The mark price: the middle of the touch; the last one known while there is none; 0 before any."""
         touch = self.market.touch(symbol)
-        if touch is not None:
-            self._marks[symbol] = (touch[0] + touch[1]) * self.listed[symbol].tick_e8 // 2
-        return self._marks.get(symbol, 0)
+        return self._marks.get(symbol, 0) if touch is None else self._marked(symbol, touch)
+
+    def _marked(self, symbol: str, touch: tuple[int, int]) -> int:
+        mark_e8 = self._marks[symbol] = (touch[0] + touch[1]) * self.listed[symbol].tick_e8 // 2
+        return mark_e8
 
     def open_orders(self, account: Account, symbol: str = "") -> list[VenueOrder]:
         """In the order of acceptance."""
@@ -155,7 +161,8 @@ class Desk:
 
     def open_notional(self, account: Account, symbol: str) -> OpenNotional:
         """Of open orders that are not reduce-only."""
-        return self._open.notional(account.number, symbol)
+        sums = self._open.sums(account.number, symbol)
+        return OpenNotional(sums.bids_e8, sums.asks_e8)
 
     def margins(self, account: Account) -> dict[str, Margin]:
         """By symbol with a position or an open order."""
@@ -180,7 +187,8 @@ class Desk:
         mark_e8 = self._trading_mark(symbol)
         if account.is_in_liquidation:
             raise refusal(-2023)
-        self._check_numbers(account, symbol, ticket.client_id)
+        sums = self._open.sums(account.number, symbol)
+        self._check_numbers(account, symbol, ticket.client_id, sums)
         self._check_price(ticket, mark_e8)
         quantity_e8 = ticket.quantity_e8
         if ticket.is_reduce_only:
@@ -189,24 +197,26 @@ class Desk:
                 raise refusal(-2022)
         else:
             check_notional(ticket.price_e8 or mark_e8, quantity_e8)
-            self._check_margin(account, symbol, ticket.side, ticket.price_e8, quantity_e8)
+            added_e8 = scaled(quantity_e8, ticket.price_e8 or self._taking_price_e8(symbol, ticket.side))
+            self._check_margin(account, ticket.listed, ticket.side, added_e8, sums, mark_e8)
         if self.rules.refuses_at_once:
             self._check_at_once(ticket, quantity_e8)
         order = self._register(account, ticket, quantity_e8, original_kind, stop_price_e8)
-        self.tell_order(order, "NEW")
+        self._tell(account, order, "NEW", order.created_ms, sums)
         self._enter(account, order)
         return order
 
     def _trading_mark(self, symbol: str) -> int:
-        if self.market.touch(symbol) is None:  # nothing was played yet, or the book is not known
+        touch = self.market.touch(symbol)
+        if touch is None:  # nothing was played yet, or the book is not known
             raise Refused(503, -1001, "Service Unavailable.")
-        return self.mark_e8(symbol)
+        return self._marked(symbol, touch)
 
-    def _check_numbers(self, account: Account, symbol: str, client_id: str) -> None:
+    def _check_numbers(self, account: Account, symbol: str, client_id: str, sums: Sums) -> None:
         same = self._by_client.get((account.number, symbol, client_id)) if client_id else None
         if same is not None and same.is_open:
             raise refusal(-4116)
-        if self._open.count(account.number, symbol) >= self.rules.open_orders_max:
+        if sums.orders >= self.rules.open_orders_max:
             raise refusal(-2025)
 
     def _check_price(self, ticket: Ticket, mark_e8: int) -> None:
@@ -230,39 +240,38 @@ class Desk:
         return max(0, -amount_e8 if side is Side.BUY else amount_e8)
 
     def _check_margin(
-        self,
-        account: Account,
-        symbol: str,
-        side: Side,
-        price_e8: int,
-        quantity_e8: int,
-        without: VenueOrder | None = None,
+        self, account: Account, listed: Listed, side: Side, added_e8: int, sums: Sums, mark_e8: int, freed_e8: int = 0
     ) -> None:
         """Raises Refused (-2019): the order would tie up more than there is.
 
         Args:
-            price_e8: 0 for a market order: the mark and the distance that it may go count.
-            without: an order that this one replaces.
+            added_e8: its notional; of a market order at the best price that it may take.
+            sums: of the account's open orders in the symbol.
+            freed_e8: notional in `sums` of an order on the same side that this one replaces.
         """
-        if self.listed[symbol].assets[1] != account.config.asset:
+        if listed.assets[1] != account.config.asset:
             raise refusal(-2019)
-        mark_e8, open_ = self.mark_e8(symbol), self.open_notional(account, symbol)
-        bids_e8, asks_e8 = open_
-        if without is not None and not without.is_reduce_only:
-            freed = scaled(without.left_e8, without.price_e8)
-            bids_e8, asks_e8 = (bids_e8 - freed, asks_e8) if without.side is Side.BUY else (bids_e8, asks_e8 - freed)
-        added = scaled(quantity_e8, price_e8 or self._taking_price_e8(symbol, side))
-        bids_e8, asks_e8 = (bids_e8 + added, asks_e8) if side is Side.BUY else (bids_e8, asks_e8 + added)
-        before = account.margin(symbol, mark_e8, open_)
-        after = account.margin(symbol, mark_e8, OpenNotional(bids_e8, asks_e8))
-        if after.initial_e8 <= before.initial_e8:
+        symbol, bids_e8, asks_e8 = listed.symbol, sums.bids_e8, sums.asks_e8
+        change_e8 = added_e8 - freed_e8
+        bids_after_e8, asks_after_e8 = (
+            (bids_e8 + change_e8, asks_e8) if side is Side.BUY else (bids_e8, asks_e8 + change_e8)
+        )
+        position = account.positions.get(symbol) or FLAT
+        notional_e8 = scaled(position.amount_e8, mark_e8)
+        initial_e8 = account.initial_e8(symbol, notional_e8, bids_after_e8, asks_after_e8)
+        if initial_e8 <= account.initial_e8(symbol, notional_e8, bids_e8, asks_e8):
             return
-        others = {name for name, position in account.positions.items() if position.amount_e8}
-        others.update(self._open.symbols(account.number))
-        others.discard(symbol)
-        margins = {name: account.margin(name, self.mark_e8(name), self.open_notional(account, name)) for name in others}
-        if account.available_e8(account.total(margins | {symbol: after})) < 0:
+        free_e8 = account.wallet_e8 + notional_e8 - position.cost_e8 - initial_e8 + self._free_e8(account, symbol)
+        if free_e8 < 0:
             raise refusal(-2019)
+
+    def _free_e8(self, account: Account, but: str) -> int:
+        """Profit less initial margin of all symbols but one."""
+        names = {name for name, position in account.positions.items() if position.amount_e8}
+        names.update(self._open.symbols(account.number))
+        names.discard(but)
+        margins = [account.margin(name, self.mark_e8(name), self.open_notional(account, name)) for name in names]
+        return sum([margin.unrealised_e8 - margin.initial_e8 for margin in margins])
 
     def _taking_price_e8(self, symbol: str, side: Side) -> int:
         touch = self.market.touch(symbol)
@@ -282,29 +291,18 @@ class Desk:
     ) -> VenueOrder:
         self._numbers += 1
         order = VenueOrder(
-            self._numbers,
-            account.number,
-            ticket.listed,
-            ticket.client_id or f"venue-{self._numbers}",
-            ticket.side,
-            ticket.kind,
-            ticket.time_in_force,
-            ticket.price_e8,
-            quantity_e8,
-            self.now_ms,
-            is_reduce_only=ticket.is_reduce_only,
-            prevention=ticket.prevention,
-            good_till_ms=ticket.good_till_ms,
-            original_kind=original_kind,
+            self._numbers, account.number, ticket.listed, ticket.client_id or f"venue-{self._numbers}", ticket.side,
+            ticket.kind, ticket.time_in_force, ticket.price_e8, quantity_e8, self.now_ms, ticket.is_reduce_only,
+            prevention=ticket.prevention, good_till_ms=ticket.good_till_ms, original_kind=original_kind,
             stop_price_e8=stop_price_e8,
-        )
+        )  # fmt: skip
         self._keep(order)
         return order
 
     def _keep(self, order: VenueOrder) -> None:
         self.orders[order.number] = order
         self._open.add(order)
-        self._by_client[order.owner, order.symbol, order.client_id] = order
+        self._by_client[order.owner, order.listed.symbol, order.client_id] = order
 
     def _enter(self, account: Account, order: VenueOrder) -> None:
         """Put what is left of an order to the market and work through what it meets."""
@@ -312,22 +310,23 @@ class Desk:
         tick = order.price_e8 // listed.tick_e8
         if order.kind == "MARKET":
             kind, tick = OrderKind.IMMEDIATE, self._market_bound(listed, order.side)
-        wanted_e8 = order.left_e8
+        wanted_e8 = order.quantity_e8 - order.executed_e8
         if order.is_reduce_only:
-            wanted_e8 = min(wanted_e8, self._room_e8(account, order.symbol, order.side))
+            wanted_e8 = min(wanted_e8, self._room_e8(account, listed.symbol, order.side))
         lots = wanted_e8 // listed.lot_e8
         if not lots:
             self._end(order, Status.EXPIRED, "EXPIRED", REDUCE_ONLY)
             return
         entered = self.market.enter(
-            order.symbol, order.number, account.number, order.side, kind, tick, lots, order.prevention
+            listed.symbol, order.number, account.number, order.side, kind, tick, lots, order.prevention
         )
-        if entered.outcome is Outcome.RESTING:
+        if entered.outcome is RESTING:
             order.resting_e8 = entered.left * listed.lot_e8
-        touched = {account.number} | {self._meet(order, meeting) for meeting in entered.meetings}
+        touched = {account.number}
+        touched.update([self._meet(order, meeting) for meeting in entered.meetings])
         self._settle(order, entered)
         for number in sorted(touched):
-            self._fit_reduce_only(self.accounts[number], order.symbol)
+            self._fit_reduce_only(self.accounts[number], listed.symbol)
 
     def _meet(self, order: VenueOrder, meeting: Meeting) -> int:
         """One step of a taker; returns the number of the account that it touched beside its own."""
@@ -343,7 +342,7 @@ class Desk:
 
     def _settle(self, order: VenueOrder, entered: Entered) -> None:
         """The rest of an order that does not rest is over."""
-        if not order.is_open or entered.outcome is Outcome.RESTING:
+        if entered.outcome is RESTING or not order.is_open:
             return
         is_immediate = order.kind == "MARKET" or order.time_in_force in ("IOC", "FOK")
         if entered.outcome is Outcome.SELF_TRADE:
@@ -364,39 +363,35 @@ class Desk:
         if not order.is_open:
             return
         account, listed = self.accounts[order.owner], order.listed
-        if is_maker:
-            order.resting_e8 -= lots * listed.lot_e8
         quantity_e8, price_e8 = lots * listed.lot_e8, tick * listed.tick_e8
+        if is_maker:
+            order.resting_e8 -= quantity_e8
         if order.is_reduce_only:
-            quantity_e8 = min(quantity_e8, self._room_e8(account, order.symbol, order.side))
+            quantity_e8 = min(quantity_e8, self._room_e8(account, listed.symbol, order.side))
         if quantity_e8:
             self._book(account, order, Fill(trade_id, price_e8, quantity_e8, is_maker))
-        if not order.left_e8:
+        if order.executed_e8 == order.quantity_e8:
             self._close(order)
         elif is_maker and not order.resting_e8:
             self._end(order, Status.EXPIRED, "EXPIRED", REDUCE_ONLY)
 
     def _book(self, account: Account, order: VenueOrder, fill: Fill) -> None:
-        now_ms = self.now_ms
-        signed_e8 = fill.quantity_e8 if order.side is Side.BUY else -fill.quantity_e8
-        realised, fee = account.trade(order.symbol, signed_e8, fill.price_e8, now_ms, is_maker=fill.is_maker)
-        order.executed_e8 += fill.quantity_e8
-        self._open.recount(order)
-        order.quote_e8 += scaled(fill.quantity_e8, fill.price_e8)
+        now_ms, symbol = self.now_ms, order.listed.symbol
+        trade_id, price_e8, quantity_e8, is_maker = fill
+        signed_e8 = quantity_e8 if order.side is Side.BUY else -quantity_e8
+        realised, fee = account.trade(symbol, signed_e8, price_e8, now_ms, is_maker=is_maker)
+        order.executed_e8 += quantity_e8
+        sums = self._open.recount(order)
+        order.quote_e8 += scaled(quantity_e8, price_e8)
         order.realised_e8 += realised
-        order.status = Status.PARTIALLY_FILLED if order.left_e8 else Status.FILLED
+        order.status = FILLED if order.executed_e8 == order.quantity_e8 else PARTIALLY_FILLED
         order.updated_ms = now_ms
-        trade = Trade(order, fill.trade_id, fill.price_e8, fill.quantity_e8, realised, fee, fill.is_maker, now_ms)
+        trade = Trade(order, trade_id, price_e8, quantity_e8, realised, fee, is_maker, now_ms)
         self.trades[account.number].append(trade)
         self._publish(account, trade_lite(trade, now_ms))
-        update = order_update(
-            order,
-            "CALCULATED" if order.is_liquidation else "TRADE",
-            now_ms,
-            self.open_notional(account, order.symbol),
-            trade,
-        )
-        money = account_update(account, "ORDER", now_ms, {order.symbol: self.mark_e8(order.symbol)})
+        execution = "CALCULATED" if order.is_liquidation else "TRADE"
+        update = order_update(order, execution, now_ms, sums.bids_e8, sums.asks_e8, trade)
+        money = account_update(account, "ORDER", now_ms, {symbol: self.mark_e8(symbol)})
         events = (money, update) if self._random.random() < 0.5 else (update, money)  # the venue promises no order
         for event in events:
             self._publish(account, event)
@@ -408,28 +403,34 @@ class Desk:
         self._open.remove(order)
         self._closed.append(order)
         if len(self._closed) > CLOSED_MAX:
-            oldest = self._closed.popleft()
-            self.orders.pop(oldest.number, None)
-            key = (oldest.owner, oldest.symbol, oldest.client_id)
-            if self._by_client.get(key) is oldest:
-                del self._by_client[key]
+            self._forget(self._closed.popleft())
         self.on_end(order)
+
+    def _forget(self, order: VenueOrder) -> None:
+        self.orders.pop(order.number, None)
+        key = (order.owner, order.symbol, order.client_id)
+        if self._by_client.get(key) is order:
+            del self._by_client[key]
 
     def _end(self, order: VenueOrder, status: Status, execution: str, reason: int = NO_REASON) -> None:
         """End an open order that is not filled, and tell so."""
         self.market.leave(order.number)
         order.status = status
-        order.updated_ms = self.now_ms
-        self._open.remove(order)  # its notional is free in what is told now
-        self.tell_order(order, execution, reason)
+        order.updated_ms = now_ms = self.now_ms
+        sums = self._open.remove(order)  # its notional is free in what is told now
+        self._tell(self.accounts[order.owner], order, execution, now_ms, sums, reason)
         self._close(order)
 
-    def tell_order(self, order: VenueOrder, execution: str, reason: int = NO_REASON) -> None:
-        account = self.accounts[order.owner]
-        notional = self.open_notional(account, order.symbol)
-        self._publish(account, order_update(order, execution, self.now_ms, notional, reason=reason))
+    def tell_order(self, order: VenueOrder, execution: str) -> None:
+        sums = self._open.sums(order.owner, order.symbol)
+        self._tell(self.accounts[order.owner], order, execution, self.now_ms, sums)
 
-    def tell(self, account: Account, event: Mapping[str, object]) -> None:
+    def _tell(
+        self, account: Account, order: VenueOrder, execution: str, now_ms: int, sums: Sums, reason: int = NO_REASON
+    ) -> None:
+        self._publish(account, order_update(order, execution, now_ms, sums.bids_e8, sums.asks_e8, reason=reason))
+
+    def tell(self, account: Account, event: Event) -> None:
         """Publish an event of an account."""
         self._publish(account, event)
 
@@ -438,7 +439,7 @@ class Desk:
 
         So no sweep of theirs can open a position.
         """
-        if not self._open.reducing(account.number, symbol):
+        if not self._open.sums(account.number, symbol).reducing:
             return
         orders = [order for order in self.open_orders(account, symbol) if order.is_reduce_only]
         rooms = {side: self._room_e8(account, symbol, side) for side in Side}
@@ -496,14 +497,16 @@ class Desk:
             raise refusal(-5027)
         if order.modifications >= MODIFICATIONS_MAX:
             raise refusal(-5026)
-        check_percent(order.side, price_e8, self._trading_mark(order.symbol))
+        mark_e8 = self._trading_mark(order.symbol)
+        check_percent(order.side, price_e8, mark_e8)
         left_e8 = quantity_e8 - order.executed_e8
         if left_e8 <= 0:
             self._end(order, Status.CANCELED, "CANCELED")
             return
         if not order.is_reduce_only:
             check_notional(price_e8, quantity_e8)
-            self._check_margin(account, order.symbol, order.side, price_e8, left_e8, without=order)
+            sums, added_e8, freed_e8 = self._open.sums(account.number, order.symbol), scaled(left_e8, price_e8), order.counted_e8
+            self._check_margin(account, listed, order.side, added_e8, sums, mark_e8, freed_e8)
         tick = price_e8 // listed.tick_e8
         self.market.leave(order.number)
         order.resting_e8 = 0

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from connectors.simulator.listing import Listed, short_text
+from connectors.simulator.listing import Listed
 from connectors.simulator.private_account import Account, Margin, OpenNotional, Position, scaled
-from connectors.simulator.private_orders import average_text, quantity_text, signed_text
+from connectors.simulator.private_amounts import average_text, quantity_text, short_signed, signed_text
+from connectors.simulator.private_event import Event
+from connectors.simulator.private_terms import quoted
 
 
-def account_update(
-    account: Account, why: str, now_ms: int, marks: Mapping[str, int], change_e8: int = 0
-) -> dict[str, object]:
+def account_update(account: Account, why: str, now_ms: int, marks: Mapping[str, int], change_e8: int = 0) -> Event:
     """ACCOUNT_UPDATE.
 
     Args:
@@ -20,34 +20,21 @@ def account_update(
         change_e8: of the balance, without profit and fees.
     """
     wallet = signed_text(account.wallet_e8)
-    return {
-        "e": "ACCOUNT_UPDATE",
-        "E": now_ms,
-        "T": now_ms,
-        "a": {
-            "B": [{"a": account.config.asset, "wb": wallet, "cw": wallet, "bc": signed_text(change_e8)}],
-            "P": [_position_told(symbol, account.position(symbol), mark_e8) for symbol, mark_e8 in marks.items()],
-            "m": why,
-        },
-    }
+    told = ",".join([_position_told(symbol, account.position(symbol), mark_e8) for symbol, mark_e8 in marks.items()])
+    body = (
+        f'{{"e":"ACCOUNT_UPDATE","E":{now_ms},"T":{now_ms},"a":{{"B":[{{"a":{quoted(account.config.asset)},'
+        f'"wb":"{wallet}","cw":"{wallet}","bc":"{signed_text(change_e8)}"}}],"P":[{told}],"m":"{why}"}}}}'
+    )
+    return Event("ACCOUNT_UPDATE", body.encode())
 
 
-def _position_told(symbol: str, position: Position, mark_e8: int) -> dict[str, object]:
-    return {
-        "s": symbol,
-        "pa": short_signed(position.amount_e8),
-        "ep": average_text(position.entry_e8),
-        "bep": average_text(position.entry_e8),
-        "cr": signed_text(position.realised_e8),
-        "up": signed_text(position.unrealised_e8(mark_e8)),
-        "mt": "cross",
-        "iw": "0",
-        "ps": "BOTH",
-    }
-
-
-def short_signed(value_e8: int) -> str:
-    return ("-" if value_e8 < 0 else "") + short_text(abs(value_e8))
+def _position_told(symbol: str, position: Position, mark_e8: int) -> str:
+    entry = average_text(position.entry_e8)
+    return (
+        f'{{"s":{quoted(symbol)},"pa":"{short_signed(position.amount_e8)}","ep":"{entry}","bep":"{entry}",'
+        f'"cr":"{signed_text(position.realised_e8)}","up":"{signed_text(position.unrealised_e8(mark_e8))}",'
+        f'"mt":"cross","iw":"0","ps":"BOTH"}}'
+    )
 
 
 def account_document(account: Account, margins: Mapping[str, Margin]) -> dict[str, object]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,6 +19,7 @@ from connectors.simulator.private_algos import Algos
 from connectors.simulator.private_api import Admitted, PrivateApi
 from connectors.simulator.private_desk import Desk
 from connectors.simulator.private_errors import refusal
+from connectors.simulator.private_event import Event
 from connectors.simulator.private_market import OrderMarket
 from connectors.simulator.private_market_recorded import RecordedOrderMarket
 from connectors.simulator.private_market_synthetic import SyntheticOrderMarket
@@ -108,16 +108,16 @@ class PrivateHalf:
 
     # ---- user data
 
-    def _post(self, account: Account, event: Mapping[str, object]) -> None:
+    def _post(self, account: Account, event: Event) -> None:
         self._outbox.put(account, event, self._latency_s(self._rules.report_latency_s) + AFTER_ANSWER_S)
 
     def _later(self, seconds: float, action: object) -> None:
         assert callable(action)
         asyncio.get_running_loop().call_later(seconds, action)
 
-    def _deliver(self, account: Account, event: Mapping[str, object]) -> None:
+    def _deliver(self, account: Account, event: Event) -> None:
         self.users.publish(account, event)
-        if event["e"] in MONEY_EVENTS and self._injector.repeats_report(str(event["e"])):
+        if event.name in MONEY_EVENTS and self._injector.repeats_report(event.name):
             self.users.publish(account, event)
 
     def _expire_listen_keys(self) -> list[str]:

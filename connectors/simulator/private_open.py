@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from connectors.simulator.private_account import OpenNotional, scaled
+from connectors.simulator.listing import E8
 from connectors.simulator.private_orders import VenueOrder
 
 
 @dataclass(slots=True)
-class _Sums:
-    """Of one account's open orders in one symbol; notionals by side, of those that are not reduce-only."""
+class Sums:
+    """Of one account's open orders in one symbol; notionals of those that are not reduce-only."""
 
     orders: int = 0
     reducing: int = 0
-    notional_e8: list[int] = field(default_factory=lambda: [0, 0])
+    bids_e8: int = 0
+    asks_e8: int = 0
 
 
 class OpenOrders:
@@ -30,46 +31,56 @@ class OpenOrders:
 
     def __init__(self, accounts: Iterable[int]) -> None:
         self.of: dict[int, dict[int, VenueOrder]] = {number: {} for number in accounts}
-        self._sums: dict[tuple[int, str], _Sums] = {}
-        self._counted: dict[int, int] = {}  # by order: what of it is in the sums
+        self._sums: dict[tuple[int, str], Sums] = {}
 
-    def add(self, order: VenueOrder) -> None:
+    def sums(self, account: int, symbol: str) -> Sums:
+        """Kept with every change: it may be held on to."""
+        sums = self._sums.get((account, symbol))
+        if sums is None:
+            sums = self._sums[account, symbol] = Sums()
+        return sums
+
+    def add(self, order: VenueOrder) -> Sums:
+        """An order is open; returns the sums that it is part of now."""
         self.of[order.owner][order.number] = order
-        sums = self._sums.setdefault((order.owner, order.listed.symbol), _Sums())
+        sums = self.sums(order.owner, order.listed.symbol)
         sums.orders += 1
-        sums.reducing += order.is_reduce_only
-        self._counted[order.number] = 0
-        self.recount(order)
+        if order.is_reduce_only:
+            sums.reducing += 1
+        else:
+            self._count(order, sums)
+        return sums
 
-    def recount(self, order: VenueOrder) -> None:
-        """After price, quantity or what is executed of an open order has changed."""
-        before = self._counted.get(order.number)
-        if order.is_reduce_only or before is None:
-            return
-        now = self._counted[order.number] = scaled(order.left_e8, order.price_e8)
-        self._sums[order.owner, order.listed.symbol].notional_e8[order.side] += now - before
+    def recount(self, order: VenueOrder) -> Sums:
+        """After price, quantity or what is executed of an order has changed."""
+        sums = self.sums(order.owner, order.listed.symbol)
+        if not order.is_reduce_only and order.number in self.of[order.owner]:
+            self._count(order, sums)
+        return sums
 
-    def remove(self, order: VenueOrder) -> None:
+    @staticmethod
+    def _count(order: VenueOrder, sums: Sums) -> None:
+        now_e8 = (order.quantity_e8 - order.executed_e8) * order.price_e8 // E8
+        change_e8, order.counted_e8 = now_e8 - order.counted_e8, now_e8
+        if order.side:
+            sums.asks_e8 += change_e8
+        else:
+            sums.bids_e8 += change_e8
+
+    def remove(self, order: VenueOrder) -> Sums:
         """Take an order off; nothing where it is not open."""
-        if self.of[order.owner].pop(order.number, None) is not None:
-            sums = self._sums[order.owner, order.listed.symbol]
-            sums.orders -= 1
-            sums.reducing -= order.is_reduce_only
-            sums.notional_e8[order.side] -= self._counted.pop(order.number)
-
-    def count(self, account: int, symbol: str) -> int:
-        sums = self._sums.get((account, symbol))
-        return sums.orders if sums else 0
-
-    def reducing(self, account: int, symbol: str) -> int:
-        """How many of them are reduce-only."""
-        sums = self._sums.get((account, symbol))
-        return sums.reducing if sums else 0
-
-    def notional(self, account: int, symbol: str) -> OpenNotional:
-        """Of those that are not reduce-only."""
-        sums = self._sums.get((account, symbol))
-        return OpenNotional(*sums.notional_e8) if sums else OpenNotional()
+        sums = self.sums(order.owner, order.listed.symbol)
+        if self.of[order.owner].pop(order.number, None) is None:
+            return sums
+        sums.orders -= 1
+        if order.is_reduce_only:
+            sums.reducing -= 1
+        elif order.side:
+            sums.asks_e8 -= order.counted_e8
+        else:
+            sums.bids_e8 -= order.counted_e8
+        order.counted_e8 = 0
+        return sums
 
     def symbols(self, account: int) -> list[str]:
         """With an open order, in no order that means anything."""

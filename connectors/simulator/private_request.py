@@ -5,21 +5,22 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
+from connectors.signing import HmacSigner
 from connectors.simulator.private_config import E8, KEY_PATTERN
 from connectors.simulator.private_errors import refusal
 
 RECV_WINDOW_MS, RECV_WINDOW_MAX_MS = 5000, 60_000
 EARLY_MS = 1000  # a timestamp may be ahead of the venue's clock by less than this
 E8_DIGITS = 8
+DECIMALS_MAX = 4096  # prices and quantities come again and again
 _DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """One request as it came.
 
     Attributes:
@@ -41,22 +42,24 @@ class Parameters:
         values: decoded.
     """
 
+    __slots__ = ("values",)
+
     def __init__(self, values: Mapping[str, str]) -> None:
-        self._values = values
+        self.values = values
 
     def text(self, name: str, default: str = "") -> str:
-        return self._values.get(name) or default
+        return self.values.get(name) or default
 
     def required(self, name: str) -> str:
         """Raises Refused (-1102) without it."""
-        value = self._values.get(name, "")
+        value = self.values.get(name, "")
         if not value:
             raise refusal(-1102, name)
         return value
 
     def integer(self, name: str, default: int = 0) -> int:
         """A whole number of at most 20 digits; refused with -1100 when it is none."""
-        text = self._values.get(name, "")
+        text = self.values.get(name, "")
         if not text:
             return default
         if not text.isascii() or not text.isdecimal() or len(text) > 20:
@@ -69,39 +72,44 @@ class Parameters:
         Raises:
             Refused: -1100 it is no number, -1111 it has more than `decimals` digits after the point.
         """
-        text = self._values.get(name, "")
+        text = self.values.get(name, "")
         if not text:
             return None
         if not _DECIMAL.fullmatch(text):
             raise refusal(-1100, name, r"^([0-9]{1,20})(\.[0-9]{1,20})?$")
-        whole, _, part = text.lstrip("-").partition(".")
-        part = part.rstrip("0")
-        if len(part) > decimals:
+        value_e8, digits = _decimal_of(text)
+        if digits > decimals:
             raise refusal(-1111)
-        value = int(whole) * E8 + int(part.ljust(E8_DIGITS, "0"))
-        return -value if text.startswith("-") else value
+        return value_e8
 
     def flag(self, name: str) -> bool:
         """`true` or `false`, in any case."""
-        text = self._values.get(name, "false").lower()
+        text = self.values.get(name, "false").lower()
         if text not in ("true", "false"):
             raise refusal(-1130, name)
         return text == "true"
 
 
-def pairs_of(text: str) -> list[tuple[str, str]]:
-    """Names and values of a query or a form body, still encoded."""
-    return [part.partition("=")[::2] for part in text.split("&") if part]
+@lru_cache(DECIMALS_MAX)
+def _decimal_of(text: str) -> tuple[int, int]:
+    """A decimal × 10^8, and how many digits after its point are more than zeros; wrong where they are more than 8."""
+    whole, _, part = text.lstrip("-").partition(".")
+    part = part.rstrip("0")
+    value_e8 = int(whole) * E8 + int(part.ljust(E8_DIGITS, "0"))
+    return (-value_e8 if text.startswith("-") else value_e8), len(part)
 
 
 def parameters_of(call: Call) -> Parameters:
     """Query and body together; a name in both is the query's."""
     decoded: dict[str, str] = {}
     for text in (call.body, call.query):
-        if "%" in text or "+" in text:
-            decoded.update({unquote_plus(name): unquote_plus(value) for name, value in pairs_of(text)})
-        else:  # nothing is encoded
-            decoded.update(pairs_of(text))
+        is_encoded = "%" in text or "+" in text
+        for part in text.split("&"):
+            if part:
+                name, _, value = part.partition("=")
+                if is_encoded:
+                    name, value = unquote_plus(name), unquote_plus(value)
+                decoded[name] = value
     return Parameters(decoded)
 
 
@@ -111,14 +119,20 @@ def signed_text(call: Call) -> str:
 
 
 def _unsigned(text: str) -> str:
+    before, name, after = text.rpartition("&signature=")
+    if name and "&" not in after and "signature=" not in before:  # it is the last parameter, as nearly always
+        return before
     if "signature=" not in text:
         return text
     return "&".join([part for part in text.split("&") if not part.startswith("signature=")])
 
 
+_signer_of = lru_cache(HmacSigner)
+
+
 def signature_of(secret: str, text: str) -> str:
     """HMAC-SHA-256 in hex."""
-    return hmac.digest(secret.encode(), text.encode(), "sha256").hex()
+    return _signer_of(secret).sign(text)
 
 
 def check_key(key: str) -> None:

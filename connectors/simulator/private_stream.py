@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-
-import orjson
 
 from connectors.simulator.feed import wrapper_head
 from connectors.simulator.hub import Client, Hub
 from connectors.simulator.private_account import Account
 from connectors.simulator.private_errors import refusal
+from connectors.simulator.private_event import Event, event_of
 from streams.clock import Clock
 
 ROUTE = "private"
@@ -110,10 +109,10 @@ class UserStreams:
 
     def _expire(self, key: ListenKey) -> None:
         event = {"e": "listenKeyExpired", "E": self.clock.now_ns() // MS_NS, "listenKey": key.text}
-        self._say(key, event)
+        self._say(key, event_of(event))
         self._forget(key)
 
-    def publish(self, account: Account, event: Mapping[str, object]) -> None:
+    def publish(self, account: Account, event: Event) -> None:
         """Send an event to whoever listens to the account's key."""
         key = self._by_account.get(account.number)
         if key is None or not self._say(key, event):
@@ -121,11 +120,10 @@ class UserStreams:
         else:
             self.sent += 1
 
-    def _say(self, key: ListenKey, event: Mapping[str, object]) -> bool:
-        bare = orjson.dumps(event)
-        clients = [client for client in tuple(self.hub.clients.values()) if self._hears(client, key, str(event["e"]))]
+    def _say(self, key: ListenKey, event: Event) -> bool:
+        clients = [client for client in tuple(self.hub.clients.values()) if self._hears(client, key, event.name)]
         for client in clients:
-            self.hub.say(client, wrapper_head(key.text) + bare + b"}" if client.control.combined else bare)
+            self.hub.say(client, wrapper_head(key.text) + event.body + b"}" if client.control.combined else event.body)
         return bool(clients)
 
     @staticmethod
@@ -146,16 +144,16 @@ class Outbox:
 
     def __init__(
         self,
-        deliver: Callable[[Account, Mapping[str, object]], None],
+        deliver: Callable[[Account, Event], None],
         later: Callable[[float, Callable[[], None]], None],
         clock: Clock,
     ) -> None:
         self._deliver = deliver
         self._later = later
         self._clock = clock
-        self._waiting: deque[tuple[int, Account, Mapping[str, object]]] = deque()
+        self._waiting: deque[tuple[int, Account, Event]] = deque()
 
-    def put(self, account: Account, event: Mapping[str, object], delay_s: float) -> None:
+    def put(self, account: Account, event: Event, delay_s: float) -> None:
         """Deliver after `delay_s`, but not before what was put earlier."""
         due_ns = self._clock.monotonic_ns() + round(delay_s * S_NS)
         if self._waiting:

@@ -16,6 +16,7 @@ from connectors.simulator.private_request import Parameters
 from schemas.events import Side
 
 SIDES = {"BUY": Side.BUY, "SELL": Side.SELL}
+EXPIRE_MAKER = Prevention.EXPIRE_MAKER
 PREVENTIONS = {prevention.name: prevention for prevention in Prevention}
 TIMES_IN_FORCE = ("GTC", "IOC", "FOK", "GTX", "GTD")
 ALGO_KINDS = ("STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET")
@@ -76,7 +77,7 @@ def client_id_of(given: Parameters, name: str) -> str:
     Raises:
         Refused: -4015 too long, -1100 other letters than the venue takes.
     """
-    text = given.text(name)
+    text = given.values.get(name, "")
     if len(text) > CLIENT_ID_MAX:
         raise refusal(-4015)
     if text and not _CLIENT_ID.fullmatch(text):
@@ -124,14 +125,13 @@ def read_ticket(given: Parameters, listed: Listed, now_ms: int) -> Ticket:
     Raises:
         Refused: a parameter is missing, not needed, or not one that the venue knows.
     """
-    side = side_of(given)
-    check_position_side(given)
+    side, sent = side_of(given), given.values
+    if "positionSide" in sent:
+        check_position_side(given)
     kind = given.required("type")
-    if kind in CONDITIONAL_KINDS:
-        raise refusal(-4120)
-    if kind not in ("LIMIT", "MARKET"):
-        raise refusal(-1116)
-    if given.text("closePosition") or given.text("priceMatch", "NONE") != "NONE":
+    if kind != "LIMIT" and kind != "MARKET":
+        raise refusal(-4120 if kind in CONDITIONAL_KINDS else -1116)
+    if sent.get("closePosition") or given.text("priceMatch", "NONE") != "NONE":
         raise refusal(-1128)  # the one is for conditional orders; the simulated venue has no price match
     time_in_force, price_e8 = "GTC", 0
     if kind == "LIMIT":
@@ -148,10 +148,10 @@ def read_ticket(given: Parameters, listed: Listed, now_ms: int) -> Ticket:
         quantity_of(given, listed),
         price_e8,
         client_id_of(given, "newClientOrderId"),
-        given.flag("reduceOnly"),
-        prevention_of(given),
-        good_till_of(given, time_in_force, now_ms),
-        given.text("newOrderRespType") == "RESULT",
+        "reduceOnly" in sent and given.flag("reduceOnly"),
+        prevention_of(given) if "selfTradePreventionMode" in sent else EXPIRE_MAKER,
+        good_till_of(given, time_in_force, now_ms) if time_in_force == "GTD" or "goodTillDate" in sent else 0,
+        sent.get("newOrderRespType") == "RESULT",
     )
 
 

@@ -160,7 +160,7 @@ class Desk:
         asked = time.perf_counter()
         call = Call(request.method, request.path, signed, "", PAPER_KEY)
         document = self._api.execute(self._api.admit(call))
-        body, events = orjson.dumps(document), [orjson.dumps(event) for _, event in self.trading.events]
+        body, events = orjson.dumps(document), [event.body for _, event in self.trading.events]
         self.trading.events.clear()
         answered = time.perf_counter()
         self._rest.add(FrameKind.SENT, f"{request.method} {request.path}?{query}".encode(), 1, now_ns, 0, words)

@@ -126,7 +126,7 @@ class Gateway:
         if isinstance(document, Refused):
             status, document = document.status, {"code": document.code, "msg": str(document)}
         self.frames.append(Frame(FrameKind.REST, orjson.dumps(document), request, status))
-        self.frames += [Frame(FrameKind.TEXT, orjson.dumps(event)) for _, event in self.trading.events]
+        self.frames += [Frame(FrameKind.TEXT, event.body) for _, event in self.trading.events]
         self.trading.events.clear()
 
     def answer(self, call: Call) -> object:

@@ -14,7 +14,8 @@ from connectors.simulator.listing import E8, exchange_info
 from connectors.simulator.matching import OrderKind
 from connectors.simulator.private_account import scaled
 from connectors.simulator.private_config import AccountConfig, PrivateRules
-from connectors.simulator.private_orders import Status, VenueOrder, trade_document
+from connectors.simulator.private_order_documents import trade_document
+from connectors.simulator.private_orders import Status, VenueOrder
 from connectors.simulator.private_request import Parameters
 from connectors.simulator.private_tickets import read_ticket
 from connectors.simulator.rest import Refused
@@ -191,7 +192,7 @@ def test_trade_lite_comes_before_the_other_two_and_those_in_either_order() -> No
     trading = Trading()
     for _ in range(20):
         trading.order("BUY", "0.001")
-    names = [event["e"] for _, event in trading.events]
+    names = [event.name for _, event in trading.events]
     triples = {tuple(names[at : at + 4]) for at in range(0, len(names), 4)}
     head = ("ORDER_TRADE_UPDATE", "TRADE_LITE")
     assert triples == {
@@ -539,7 +540,7 @@ def test_profit_of_a_trade_is_told_with_eight_decimals_in_the_stream_and_in_the_
     trading = Trading()
     trading.order("BUY", "0.010")
     trading.order("SELL", "0.003")
-    told = [body["o"] for _, body in trading.events if body["e"] == "ORDER_TRADE_UPDATE"]
+    told = [body["o"] for body in trading.told("ORDER_TRADE_UPDATE")]
     streamed = [order["rp"] for order in told if order["x"] == "TRADE"]
     assert streamed == ["0.00000000", "-0.00030000"]  # bought at the offer, sold at the bid: a tick of 0.1 on 0.003
     assert [trade_document(trade)["realizedPnl"] for trade in trading.desk.trades[1]] == streamed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import orjson
 import pytest
@@ -11,6 +11,7 @@ from connectors.simulator.control import Control
 from connectors.simulator.hub import Client, Hub
 from connectors.simulator.private_account import Account
 from connectors.simulator.private_config import AccountConfig, PrivateRules
+from connectors.simulator.private_event import Event, event_of
 from connectors.simulator.private_limits import OrderCounts
 from connectors.simulator.private_stream import Outbox, UserStreams
 from connectors.simulator.rest import Refused
@@ -20,7 +21,8 @@ from schemas.instruments import Venue
 from streams.clock import ManualClock
 from tests.wires import MemoryWire
 
-EVENT = {"e": "TRADE_LITE", "E": 1}
+DOCUMENT = {"e": "TRADE_LITE", "E": 1}
+EVENT = event_of(DOCUMENT)
 
 
 class Streams:
@@ -51,8 +53,8 @@ def test_events_go_to_the_key_s_listeners_on_the_private_route() -> None:
     bare, wrapped = streams.listen(key), streams.listen(key, combined=True)
     deaf = [streams.listen(key, "public"), streams.listen(key, ""), streams.listen("other")]
     streams.users.publish(streams.account, EVENT)
-    assert heard(bare) == [orjson.dumps(EVENT)]
-    assert heard(wrapped) == [orjson.dumps({"stream": key, "data": EVENT})]
+    assert heard(bare) == [EVENT.body]
+    assert heard(wrapped) == [orjson.dumps({"stream": key, "data": DOCUMENT})]
     assert [heard(client) for client in deaf] == [[], [], []]
 
 
@@ -61,9 +63,9 @@ def test_events_that_are_not_asked_for_are_not_sent_not_even_the_end_of_the_key(
     key = streams.users.create(streams.account)
     client = streams.listen(key, events="TRADE_LITE/ACCOUNT_UPDATE")
     streams.users.publish(streams.account, EVENT)
-    streams.users.publish(streams.account, {"e": "ORDER_TRADE_UPDATE"})
+    streams.users.publish(streams.account, event_of({"e": "ORDER_TRADE_UPDATE"}))
     streams.users.expire_all()
-    assert heard(client) == [orjson.dumps(EVENT)]
+    assert heard(client) == [EVENT.body]
 
 
 def test_key_is_the_same_until_it_expires_and_then_nothing_more_is_heard() -> None:
@@ -90,17 +92,17 @@ def test_outbox_keeps_the_order_whatever_the_delays() -> None:
     clock, said, calls = ManualClock(0), list[object](), list[tuple[int, Callable[[], None]]]()
     account = Account(1, AccountConfig(), PrivateRules())
 
-    def deliver(account: Account, event: Mapping[str, object]) -> None:
-        said.append((event["n"], clock.monotonic_ns() // 1_000_000))
+    def deliver(account: Account, event: Event) -> None:
+        said.append((event.name, clock.monotonic_ns() // 1_000_000))
 
     outbox = Outbox(deliver, lambda s, action: calls.append((clock.monotonic_ns() + round(s * 1e9), action)), clock)
     for number, delay_s in enumerate((0.03, 0.01, 0.05)):
-        outbox.put(account, {"n": number}, delay_s)
+        outbox.put(account, Event(str(number), b""), delay_s)
     while calls:
         at_ns, action = calls.pop(calls.index(min(calls, key=lambda call: call[0])))
         clock.advance_to(max(at_ns, clock.monotonic_ns()))
         action()
-    assert said == [(0, 30), (1, 30), (2, 50)]
+    assert said == [("0", 30), ("1", 30), ("2", 50)]
 
 
 def test_orders_are_counted_in_calendar_windows() -> None:

@@ -1,0 +1,187 @@
+"""The shapes in which the venue shows orders: answers, lists and stream events.
+
+What comes with every order is written as JSON at once, around the ready pieces of `private_terms.py`; what is asked for
+now and then is an ordinary document. (`tests/reference/venue_documents.py`: the same, all as documents.)
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from connectors.simulator.listing import E8, short_text
+from connectors.simulator.private_amounts import average_text, price_text, quantity_text, signed_text
+from connectors.simulator.private_event import Event, event_of
+from connectors.simulator.private_orders import NO_REASON, AlgoOrder, Trade, VenueOrder
+from connectors.simulator.private_terms import PREVENTION_WORDS, SIDE_WORDS, TRUTH
+from schemas.events import Side
+
+
+def _answer(order: VenueOrder, status: str, executed_e8: int) -> str:
+    listed, terms = order.listed, order.terms
+    executed = quantity_text(listed, executed_e8)
+    return (
+        f'{{"orderId":{order.number},"symbol":{terms.symbol},"status":"{status}","clientOrderId":"{order.client_id}",'
+        f'"price":"{price_text(listed, order.price_e8)}","origQty":"{quantity_text(listed, order.quantity_e8)}",'
+        f'"executedQty":"{executed}","cumQty":"{executed}",{terms.answer}{order.updated_ms}'
+    )
+
+
+def acceptance(order: VenueOrder) -> orjson.Fragment:
+    """Answer to a new order: as it was before it met the market. Since June 2026 without average and quote quantity."""
+    return orjson.Fragment(_answer(order, "NEW", 0) + "}")
+
+
+def acknowledgement(order: VenueOrder) -> orjson.Fragment:
+    """Answer to a modified order."""
+    return orjson.Fragment(_answer(order, order.status, order.executed_e8) + "}")
+
+
+def order_document(order: VenueOrder) -> orjson.Fragment:
+    """Answer to a query, and a row of openOrders and allOrders."""
+    return orjson.Fragment(
+        f'{_answer(order, order.status, order.executed_e8)},"avgPrice":"{average_text(order.average_e8)}",'
+        f'"cumQuote":"{average_text(order.quote_e8)}","time":{order.created_ms}}}'
+    )
+
+
+def trade_document(trade: Trade) -> dict[str, object]:
+    """A row of userTrades."""
+    order = trade.order
+    quote = order.listed.assets[1]
+    return {
+        "buyer": order.side is Side.BUY,
+        "commission": signed_text(trade.fee_e8),
+        "commissionAsset": quote,
+        "id": trade.trade_id,
+        "maker": trade.is_maker,
+        "orderId": order.number,
+        "price": price_text(order.listed, trade.price_e8),
+        "qty": quantity_text(order.listed, trade.quantity_e8),
+        "quoteQty": short_text(trade.price_e8 * trade.quantity_e8 // E8),
+        "realizedPnl": signed_text(trade.realised_e8),
+        "side": SIDE_WORDS[order.side],
+        "positionSide": "BOTH",
+        "symbol": order.symbol,
+        "pair": order.symbol,
+        "baseQty": quantity_text(order.listed, trade.quantity_e8),
+        "time": trade.time_ms,
+    }
+
+
+def order_update(
+    order: VenueOrder, execution: str, now_ms: int, bids_e8: int, asks_e8: int, trade: Trade | None = None,
+    reason: int = NO_REASON,
+) -> Event:  # fmt: skip
+    """ORDER_TRADE_UPDATE.
+
+    Args:
+        execution: NEW, CANCELED, EXPIRED, TRADE, AMENDMENT or CALCULATED.
+        bids_e8, asks_e8: notional of the account's open orders in the symbol.
+        trade: of TRADE and CALCULATED.
+        reason: of EXPIRED.
+    """
+    listed, terms = order.listed, order.terms
+    if trade is None:
+        last, price, fee, time_ms = quantity_text(listed, 0), "0", "", order.updated_ms
+        trade_id, maker, realised = 0, "false", "0.00000000"
+    else:
+        last, price, time_ms = quantity_text(listed, trade.quantity_e8), price_text(listed, trade.price_e8), trade.time_ms
+        fee = f',"N":"{listed.assets[1]}","n":"{signed_text(trade.fee_e8)}"'
+        trade_id, maker, realised = trade.trade_id, TRUTH[trade.is_maker], signed_text(trade.realised_e8)
+    body = (
+        f'{{"e":"ORDER_TRADE_UPDATE","E":{now_ms},"T":{now_ms},"o":{{"s":{terms.symbol},"c":"{order.client_id}",'
+        f'{terms.told_kind}{quantity_text(listed, order.quantity_e8)}","p":"{price_text(listed, order.price_e8)}",'
+        f'"ap":"{average_text(order.average_e8)}{terms.told_stop}{execution}","X":"{order.status}","i":{order.number},'
+        f'"l":"{last}","z":"{quantity_text(listed, order.executed_e8)}","L":"{price}"{fee},"T":{time_ms},'
+        f'"t":{trade_id},"b":"{signed_text(bids_e8)}","a":"{signed_text(asks_e8)}","m":{maker}'
+        f'{terms.told_reduces}{realised}{terms.told_prevention}{reason}","st":1}}}}'
+    )
+    return Event("ORDER_TRADE_UPDATE", body.encode())
+
+
+def trade_lite(trade: Trade, now_ms: int) -> Event:
+    """TRADE_LITE: a fill without fee and profit."""
+    order = trade.order
+    listed = order.listed
+    body = (
+        f'{{"e":"TRADE_LITE","E":{now_ms},"T":{trade.time_ms},"s":{order.terms.symbol},'
+        f'"q":"{quantity_text(listed, order.quantity_e8)}","p":"{price_text(listed, order.price_e8)}",'
+        f'"m":{TRUTH[trade.is_maker]},"c":"{order.client_id}","S":"{SIDE_WORDS[order.side]}",'
+        f'"L":"{price_text(listed, trade.price_e8)}","l":"{quantity_text(listed, trade.quantity_e8)}",'
+        f'"t":{trade.trade_id},"i":{order.number},"st":1}}'
+    )
+    return Event("TRADE_LITE", body.encode())
+
+
+def algo_document(algo: AlgoOrder) -> dict[str, object]:
+    """Answer to a new or queried conditional order, and a row of openAlgoOrders."""
+    listed = algo.listed
+    return {
+        "algoId": algo.number,
+        "clientAlgoId": algo.client_id,
+        "algoType": "CONDITIONAL",
+        "orderType": algo.kind,
+        "symbol": listed.symbol,
+        "side": SIDE_WORDS[algo.side],
+        "positionSide": "BOTH",
+        "timeInForce": algo.time_in_force,
+        "quantity": quantity_text(listed, algo.quantity_e8),
+        "algoStatus": algo.status,
+        "actualOrderId": str(algo.order.number) if algo.order else "",
+        "actualPrice": average_text(algo.order.average_e8 if algo.order else 0),
+        "triggerPrice": price_text(listed, algo.trigger_e8),
+        "price": price_text(listed, algo.price_e8),
+        "icebergQuantity": None,
+        "tpTriggerPrice": "0",
+        "tpPrice": "0",
+        "slTriggerPrice": "0",
+        "slPrice": "0",
+        "tpOrderType": "",
+        "selfTradePreventionMode": PREVENTION_WORDS[int(algo.prevention)],
+        "workingType": algo.working_type,
+        "priceMatch": "NONE",
+        "closePosition": algo.is_close_position,
+        "priceProtect": False,
+        "reduceOnly": algo.is_reduce_only,
+        "createTime": algo.created_ms,
+        "updateTime": algo.updated_ms or algo.created_ms,
+        "triggerTime": algo.triggered_ms,
+        "goodTillDate": algo.good_till_ms,
+    }
+
+
+def algo_update(algo: AlgoOrder, now_ms: int) -> Event:
+    """ALGO_UPDATE."""
+    listed, order = algo.listed, algo.order
+    return event_of({
+        "e": "ALGO_UPDATE",
+        "T": now_ms,
+        "E": now_ms,
+        "o": {
+            "caid": algo.client_id,
+            "aid": algo.number,
+            "at": "CONDITIONAL",
+            "o": algo.kind,
+            "s": listed.symbol,
+            "S": SIDE_WORDS[algo.side],
+            "ps": "BOTH",
+            "f": algo.time_in_force,
+            "q": quantity_text(listed, algo.quantity_e8),
+            "X": algo.status,
+            "ai": str(order.number) if order else "",
+            "ap": average_text(order.average_e8 if order else 0),
+            "aq": quantity_text(listed, order.executed_e8 if order else 0),
+            "act": order.kind if order else "",
+            "tp": price_text(listed, algo.trigger_e8),
+            "p": price_text(listed, algo.price_e8),
+            "V": PREVENTION_WORDS[int(algo.prevention)],
+            "wt": algo.working_type,
+            "pm": "NONE",
+            "cp": algo.is_close_position,
+            "pP": False,
+            "R": algo.is_reduce_only,
+            "tt": algo.triggered_ms,
+            "gtd": algo.good_till_ms,
+            "rm": algo.reason,
+        },
+    })
