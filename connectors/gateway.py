@@ -17,7 +17,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 from urllib.parse import urlsplit
@@ -418,7 +418,7 @@ class Gateway:
                 # The venue itself refuses it once it is stale, however long it is on the way.
                 left_ms = max(1, (ends_ns - self.clock.now_ns()) // MS)
                 window_ms = min(left_ms, self.options.recv_window_ms)
-                return replace(request, recv_window_ms=window_ms)
+                return request._replace(recv_window_ms=window_ms)
         self._refuse(command, why)
         return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import re
+import string
 from collections.abc import Iterable
 from typing import Protocol
 from urllib.parse import quote, urlencode
@@ -18,7 +18,7 @@ from schemas.errors import ConfigInvalid
 
 Parameters = Iterable[tuple[str, str]]
 BLOCK_BYTES = 64  # of SHA-256
-_PLAIN = re.compile(r"[A-Za-z0-9_.~&=-]*")
+_PLAIN = (string.ascii_letters + string.digits + "_.~-").encode()  # not encoded
 
 
 class Signer(Protocol):
@@ -87,9 +87,9 @@ class Ed25519Signer:
 
 def query_of(parameters: Parameters) -> str:
     """Percent-encoded `name=value` pairs in the given order."""
-    pairs = list(parameters)
-    text = "&".join([f"{name}={value}" for name, value in pairs])
-    if _PLAIN.fullmatch(text) and text.count("&") == max(len(pairs) - 1, 0) and text.count("=") == len(pairs):
+    pairs = tuple(parameters)
+    text = "&".join(["=".join(pair) for pair in pairs])
+    if text.encode().translate(None, _PLAIN) == b"&".join([b"="] * len(pairs)):
         return text  # nothing in it would be encoded
     return urlencode(pairs, quote_via=quote, safe="")
 

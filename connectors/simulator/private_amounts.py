@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from connectors.simulator.listing import E8, Listed, decimal_text, short_text
+from functools import lru_cache
+
+from connectors.simulator.listing import E8, TEXTS_MAX, Listed, decimal_text, short_text
 
 
+@lru_cache(TEXTS_MAX)
 def signed_text(value_e8: int) -> str:
     """With eight decimals, as the venue writes money."""
     if value_e8 < 0:

@@ -49,7 +49,7 @@ MS_NS = 1_000_000
 FIRST_ORDER = 8_000_000_000
 CLOSED_MAX = 100_000  # orders that are over, and trades of an account, that can still be asked for
 MODIFICATIONS_MAX = 10_000
-RESTING = Outcome.RESTING
+RESTING, BUY = Outcome.RESTING, Side.BUY  # constants: members of an enum are looked up anew at every use
 FLAT = Position()
 CORE_KINDS = {
     "GTC": OrderKind.LIMIT,
@@ -58,15 +58,6 @@ CORE_KINDS = {
     "FOK": OrderKind.ALL_OR_NOTHING,
     "GTX": OrderKind.POST_ONLY,
 }
-
-
-class Fill(NamedTuple):
-    """An execution as the market tells it."""
-
-    trade_id: int
-    price_e8: int
-    quantity_e8: int
-    is_maker: bool
 
 
 class Funding(NamedTuple):
@@ -225,19 +216,19 @@ class Desk:
             return
         touch = self.market.touch(ticket.listed.symbol)
         assert touch is not None, "checked before"
-        bound, best = self._market_bound(ticket.listed, ticket.side), touch[1 if ticket.side is Side.BUY else 0]
-        if best > bound if ticket.side is Side.BUY else best < bound:
+        bound, best = self._market_bound(ticket.listed, ticket.side), touch[1 if ticket.side is BUY else 0]
+        if best > bound if ticket.side is BUY else best < bound:
             raise refusal(-4131)
 
     def _market_bound(self, listed: Listed, side: Side) -> int:
         """The worst tick that a market order takes: marketTakeBound away from the mark."""
-        percent = PERCENT_UP if side is Side.BUY else PERCENT_DOWN
+        percent = PERCENT_UP if side is BUY else PERCENT_DOWN
         return max(1, self.mark_e8(listed.symbol) * percent // 100 // listed.tick_e8)
 
     def _room_e8(self, account: Account, symbol: str, side: Side) -> int:
         """What a reduce-only order of this side may close."""
         amount_e8 = account.position(symbol).amount_e8
-        return max(0, -amount_e8 if side is Side.BUY else amount_e8)
+        return max(0, -amount_e8 if side is BUY else amount_e8)
 
     def _check_margin(
         self, account: Account, listed: Listed, side: Side, added_e8: int, sums: Sums, mark_e8: int, freed_e8: int = 0
@@ -254,7 +245,7 @@ class Desk:
         symbol, bids_e8, asks_e8 = listed.symbol, sums.bids_e8, sums.asks_e8
         change_e8 = added_e8 - freed_e8
         bids_after_e8, asks_after_e8 = (
-            (bids_e8 + change_e8, asks_e8) if side is Side.BUY else (bids_e8, asks_e8 + change_e8)
+            (bids_e8 + change_e8, asks_e8) if side is BUY else (bids_e8, asks_e8 + change_e8)
         )
         position = account.positions.get(symbol) or FLAT
         notional_e8 = scaled(position.amount_e8, mark_e8)
@@ -276,7 +267,7 @@ class Desk:
     def _taking_price_e8(self, symbol: str, side: Side) -> int:
         touch = self.market.touch(symbol)
         assert touch is not None, "checked before"
-        return touch[1 if side is Side.BUY else 0] * self.listed[symbol].tick_e8
+        return touch[1 if side is BUY else 0] * self.listed[symbol].tick_e8
 
     def _check_at_once(self, ticket: Ticket, quantity_e8: int) -> None:
         listed = ticket.listed
@@ -322,10 +313,9 @@ class Desk:
         )
         if entered.outcome is RESTING:
             order.resting_e8 = entered.left * listed.lot_e8
-        touched = {account.number}
-        touched.update([self._meet(order, meeting) for meeting in entered.meetings])
+        makers = [self._meet(order, meeting) for meeting in entered.meetings]
         self._settle(order, entered)
-        for number in sorted(touched):
+        for number in sorted({account.number, *makers}):
             self._fit_reduce_only(self.accounts[number], listed.symbol)
 
     def _meet(self, order: VenueOrder, meeting: Meeting) -> int:
@@ -369,16 +359,17 @@ class Desk:
         if order.is_reduce_only:
             quantity_e8 = min(quantity_e8, self._room_e8(account, listed.symbol, order.side))
         if quantity_e8:
-            self._book(account, order, Fill(trade_id, price_e8, quantity_e8, is_maker))
+            self._book(account, order, trade_id, price_e8, quantity_e8, is_maker)
         if order.executed_e8 == order.quantity_e8:
             self._close(order)
         elif is_maker and not order.resting_e8:
             self._end(order, Status.EXPIRED, "EXPIRED", REDUCE_ONLY)
 
-    def _book(self, account: Account, order: VenueOrder, fill: Fill) -> None:
+    def _book(
+        self, account: Account, order: VenueOrder, trade_id: int, price_e8: int, quantity_e8: int, is_maker: bool
+    ) -> None:
         now_ms, symbol = self.now_ms, order.listed.symbol
-        trade_id, price_e8, quantity_e8, is_maker = fill
-        signed_e8 = quantity_e8 if order.side is Side.BUY else -quantity_e8
+        signed_e8 = quantity_e8 if order.side is BUY else -quantity_e8
         realised, fee = account.trade(symbol, signed_e8, price_e8, now_ms, is_maker=is_maker)
         order.executed_e8 += quantity_e8
         sums = self._open.recount(order)
@@ -513,7 +504,7 @@ class Desk:
         if order.time_in_force == "GTX" and self.market.available(order.symbol, order.side, tick, 1):
             self._end(order, Status.CANCELED, "CANCELED")
             return
-        order.price_e8, order.quantity_e8 = price_e8, quantity_e8
+        order.change(price_e8, quantity_e8)
         self._open.recount(order)
         order.modifications += 1
         order.updated_ms = self.now_ms

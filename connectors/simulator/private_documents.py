@@ -21,8 +21,9 @@ def account_update(account: Account, why: str, now_ms: int, marks: Mapping[str, 
     """
     wallet = signed_text(account.wallet_e8)
     told = ",".join([_position_told(symbol, account.position(symbol), mark_e8) for symbol, mark_e8 in marks.items()])
+    now = str(now_ms)
     body = (
-        f'{{"e":"ACCOUNT_UPDATE","E":{now_ms},"T":{now_ms},"a":{{"B":[{{"a":{quoted(account.config.asset)},'
+        f'{{"e":"ACCOUNT_UPDATE","E":{now},"T":{now},"a":{{"B":[{{"a":{quoted(account.config.asset)},'
         f'"wb":"{wallet}","cw":"{wallet}","bc":"{signed_text(change_e8)}"}}],"P":[{told}],"m":"{why}"}}}}'
     )
     return Event("ACCOUNT_UPDATE", body.encode())

@@ -22,13 +22,19 @@ class OrderCounts:
     rules: PrivateRules
     used: list[int] = field(default_factory=lambda: [0, 0])
     _windows: list[int] = field(default_factory=lambda: [0, 0])
+    _since_ms: int = 0
+    _until_ms: int = 0
 
     def roll(self, now_ms: int) -> None:
         """Begin new windows where the old ones are over."""
+        if self._since_ms <= now_ms < self._until_ms:
+            return
         for place, length_ms in enumerate(WINDOWS_MS):
             window = now_ms // length_ms
             if window != self._windows[place]:
                 self._windows[place], self.used[place] = window, 0
+        self._since_ms = now_ms - now_ms % WINDOWS_MS[0]  # the shortest window divides the other
+        self._until_ms = self._since_ms + WINDOWS_MS[0]
 
     def charge(self, now_ms: int) -> None:
         """Count one order.
@@ -37,12 +43,13 @@ class OrderCounts:
             Refused: -1015 with 429: the window is full. The order does not count.
         """
         self.roll(now_ms)
-        limits = (self.rules.orders_per_10s, self.rules.orders_per_minute)
+        used, limits = self.used, (self.rules.orders_per_10s, self.rules.orders_per_minute)
         for place, limit in enumerate(limits):
-            if limit and self.used[place] >= limit:
+            if limit and used[place] >= limit:
                 length_ms = WINDOWS_MS[place]
                 raise refusal(-1015, limit, WORDS[place], retry_after_s=(length_ms - now_ms % length_ms) / 1000)
-        self.used = [used + 1 for used in self.used]
+        used[0] += 1
+        used[1] += 1
 
     def headers(self, now_ms: int) -> dict[str, str]:
         self.roll(now_ms)

@@ -16,30 +16,29 @@ from connectors.simulator.private_terms import PREVENTION_WORDS, SIDE_WORDS, TRU
 from schemas.events import Side
 
 
-def _answer(order: VenueOrder, status: str, executed_e8: int) -> str:
-    listed, terms = order.listed, order.terms
-    executed = quantity_text(listed, executed_e8)
+def _answer(order: VenueOrder, status: str, executed: str) -> str:
+    terms = order.terms
     return (
         f'{{"orderId":{order.number},"symbol":{terms.symbol},"status":"{status}","clientOrderId":"{order.client_id}",'
-        f'"price":"{price_text(listed, order.price_e8)}","origQty":"{quantity_text(listed, order.quantity_e8)}",'
-        f'"executedQty":"{executed}","cumQty":"{executed}",{terms.answer}{order.updated_ms}'
+        f'"price":"{order.price_text}","origQty":"{order.quantity_text}","executedQty":"{executed}",'
+        f'"cumQty":"{executed}",{terms.answer}{order.updated_ms}'
     )
 
 
 def acceptance(order: VenueOrder) -> orjson.Fragment:
     """Answer to a new order: as it was before it met the market. Since June 2026 without average and quote quantity."""
-    return orjson.Fragment(_answer(order, "NEW", 0) + "}")
+    return orjson.Fragment(_answer(order, "NEW", order.terms.nothing) + "}")
 
 
 def acknowledgement(order: VenueOrder) -> orjson.Fragment:
     """Answer to a modified order."""
-    return orjson.Fragment(_answer(order, order.status, order.executed_e8) + "}")
+    return orjson.Fragment(_answer(order, order.status, order.executed_text) + "}")
 
 
 def order_document(order: VenueOrder) -> orjson.Fragment:
     """Answer to a query, and a row of openOrders and allOrders."""
     return orjson.Fragment(
-        f'{_answer(order, order.status, order.executed_e8)},"avgPrice":"{average_text(order.average_e8)}",'
+        f'{_answer(order, order.status, order.executed_text)},"avgPrice":"{order.average_text}",'
         f'"cumQuote":"{average_text(order.quote_e8)}","time":{order.created_ms}}}'
     )
 
@@ -80,35 +79,35 @@ def order_update(
         trade: of TRADE and CALCULATED.
         reason: of EXPIRED.
     """
-    listed, terms = order.listed, order.terms
+    listed, terms, now = order.listed, order.terms, str(now_ms)
     if trade is None:
-        last, price, fee, time_ms = quantity_text(listed, 0), "0", "", order.updated_ms
+        last, price, fee, time = terms.nothing, "0", "", str(order.updated_ms)
         trade_id, maker, realised = 0, "false", "0.00000000"
     else:
-        last, price, time_ms = quantity_text(listed, trade.quantity_e8), price_text(listed, trade.price_e8), trade.time_ms
-        fee = f',"N":"{listed.assets[1]}","n":"{signed_text(trade.fee_e8)}"'
-        trade_id, maker, realised = trade.trade_id, TRUTH[trade.is_maker], signed_text(trade.realised_e8)
+        _, trade_id, price_e8, quantity_e8, realised_e8, fee_e8, is_maker, time_ms = trade
+        last, price, time = quantity_text(listed, quantity_e8), price_text(listed, price_e8), str(time_ms)
+        fee = f',"N":"{listed.assets[1]}","n":"{signed_text(fee_e8)}"'
+        maker, realised = TRUTH[is_maker], signed_text(realised_e8)
     body = (
-        f'{{"e":"ORDER_TRADE_UPDATE","E":{now_ms},"T":{now_ms},"o":{{"s":{terms.symbol},"c":"{order.client_id}",'
-        f'{terms.told_kind}{quantity_text(listed, order.quantity_e8)}","p":"{price_text(listed, order.price_e8)}",'
-        f'"ap":"{average_text(order.average_e8)}{terms.told_stop}{execution}","X":"{order.status}","i":{order.number},'
-        f'"l":"{last}","z":"{quantity_text(listed, order.executed_e8)}","L":"{price}"{fee},"T":{time_ms},'
-        f'"t":{trade_id},"b":"{signed_text(bids_e8)}","a":"{signed_text(asks_e8)}","m":{maker}'
-        f'{terms.told_reduces}{realised}{terms.told_prevention}{reason}","st":1}}}}'
+        f'{{"e":"ORDER_TRADE_UPDATE","E":{now},"T":{now},"o":{{"s":{terms.symbol},"c":"{order.client_id}",'
+        f'{terms.told_kind}{order.quantity_text}","p":"{order.price_text}","ap":"{order.average_text}'
+        f'{terms.told_stop}{execution}","X":"{order.status}","i":{order.number},"l":"{last}",'
+        f'"z":"{order.executed_text}","L":"{price}"{fee},"T":{time},"t":{trade_id},"b":"{signed_text(bids_e8)}",'
+        f'"a":"{signed_text(asks_e8)}","m":{maker}{terms.told_reduces}{realised}{terms.told_prevention}{reason}",'
+        f'"st":1}}}}'
     )
     return Event("ORDER_TRADE_UPDATE", body.encode())
 
 
 def trade_lite(trade: Trade, now_ms: int) -> Event:
     """TRADE_LITE: a fill without fee and profit."""
-    order = trade.order
+    order, trade_id, price_e8, quantity_e8, _, _, is_maker, time_ms = trade
     listed = order.listed
     body = (
-        f'{{"e":"TRADE_LITE","E":{now_ms},"T":{trade.time_ms},"s":{order.terms.symbol},'
-        f'"q":"{quantity_text(listed, order.quantity_e8)}","p":"{price_text(listed, order.price_e8)}",'
-        f'"m":{TRUTH[trade.is_maker]},"c":"{order.client_id}","S":"{SIDE_WORDS[order.side]}",'
-        f'"L":"{price_text(listed, trade.price_e8)}","l":"{quantity_text(listed, trade.quantity_e8)}",'
-        f'"t":{trade.trade_id},"i":{order.number},"st":1}}'
+        f'{{"e":"TRADE_LITE","E":{now_ms},"T":{time_ms},"s":{order.terms.symbol},"q":"{order.quantity_text}",'
+        f'"p":"{order.price_text}","m":{TRUTH[is_maker]},"c":"{order.client_id}","S":"{SIDE_WORDS[order.side]}",'
+        f'"L":"{price_text(listed, price_e8)}","l":"{quantity_text(listed, quantity_e8)}","t":{trade_id},'
+        f'"i":{order.number},"st":1}}'
     )
     return Event("TRADE_LITE", body.encode())
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from connectors.simulator.listing import E8, Listed
 from connectors.simulator.matching import Prevention
+from connectors.simulator.private_amounts import average_text, price_text, quantity_text
 from connectors.simulator.private_terms import Terms, terms_of
 from schemas.events import Side
 
@@ -46,6 +47,7 @@ class VenueOrder:
             position that it may reduce.
         counted_e8: what of it is in the sums of `OpenOrders`.
         terms: what never changes of it, as pieces of its documents.
+        quantity_text, price_text: as the venue writes them.
     """
 
     number: int
@@ -75,15 +77,25 @@ class VenueOrder:
     is_liquidation: bool = False
     counted_e8: int = 0
     terms: Terms = field(init=False, repr=False)
+    quantity_text: str = field(init=False, repr=False)
+    price_text: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.original_kind = self.original_kind or self.kind
         self.updated_ms = self.updated_ms or self.created_ms
+        listed = self.listed
         self.terms = terms_of(
-            self.listed.symbol, self.listed.price_decimals, self.side, self.kind, self.time_in_force,
+            listed.symbol, listed.price_decimals, listed.quantity_decimals, self.side, self.kind, self.time_in_force,
             self.is_reduce_only, self.is_close_position, self.prevention, self.good_till_ms, self.original_kind,
             self.stop_price_e8, self.working_type,
         )  # fmt: skip
+        self.change(self.price_e8, self.quantity_e8)
+
+    def change(self, price_e8: int, quantity_e8: int) -> None:
+        """Give it another price and total quantity."""
+        self.price_e8, self.quantity_e8 = price_e8, quantity_e8
+        self.quantity_text = quantity_text(self.listed, quantity_e8)
+        self.price_text = price_text(self.listed, price_e8)
 
     @property
     def symbol(self) -> str:
@@ -100,6 +112,16 @@ class VenueOrder:
     @property
     def average_e8(self) -> int:
         return self.quote_e8 * E8 // self.executed_e8 if self.executed_e8 else 0
+
+    @property
+    def executed_text(self) -> str:
+        executed_e8 = self.executed_e8
+        return quantity_text(self.listed, executed_e8) if executed_e8 else self.terms.nothing
+
+    @property
+    def average_text(self) -> str:
+        """Average price of its executions, without trailing zeros."""
+        return average_text(self.average_e8) if self.executed_e8 else "0"
 
 
 class Trade(NamedTuple):

@@ -52,14 +52,14 @@ class Parameters:
 
     def required(self, name: str) -> str:
         """Raises Refused (-1102) without it."""
-        value = self.values.get(name, "")
+        value = self.values.get(name)
         if not value:
             raise refusal(-1102, name)
         return value
 
     def integer(self, name: str, default: int = 0) -> int:
         """A whole number of at most 20 digits; refused with -1100 when it is none."""
-        text = self.values.get(name, "")
+        text = self.values.get(name)
         if not text:
             return default
         if not text.isascii() or not text.isdecimal() or len(text) > 20:
@@ -72,7 +72,7 @@ class Parameters:
         Raises:
             Refused: -1100 it is no number, -1111 it has more than `decimals` digits after the point.
         """
-        text = self.values.get(name, "")
+        text = self.values.get(name)
         if not text:
             return None
         if not _DECIMAL.fullmatch(text):
@@ -102,20 +102,20 @@ def _decimal_of(text: str) -> tuple[int, int]:
 def parameters_of(call: Call) -> Parameters:
     """Query and body together; a name in both is the query's."""
     decoded: dict[str, str] = {}
-    for text in (call.body, call.query):
+    for text in (call.body, call.query) if call.body else (call.query,):
         is_encoded = "%" in text or "+" in text
         for part in text.split("&"):
+            name, _, value = part.partition("=")
+            if is_encoded:
+                name, value = unquote_plus(name), unquote_plus(value)
             if part:
-                name, _, value = part.partition("=")
-                if is_encoded:
-                    name, value = unquote_plus(name), unquote_plus(value)
                 decoded[name] = value
     return Parameters(decoded)
 
 
 def signed_text(call: Call) -> str:
     """What the signature is of: query and body, one straight after the other, without the signature itself."""
-    return _unsigned(call.query) + _unsigned(call.body)
+    return _unsigned(call.query) + _unsigned(call.body) if call.body else _unsigned(call.query)
 
 
 def _unsigned(text: str) -> str:
@@ -171,6 +171,7 @@ def check_signed(call: Call, secret: str, now_ms: int, given: Parameters | None 
     text = signed_text(call)
     if not text.isascii() or not signature.isascii():  # encode first, then sign
         raise refusal(-1022)
-    if not hmac.compare_digest(signature.lower(), signature_of(secret, text)):
+    expected = _signer_of(secret).sign(text)
+    if not hmac.compare_digest(signature.lower(), expected):
         raise refusal(-1022)
     return window

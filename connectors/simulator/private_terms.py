@@ -31,12 +31,14 @@ class Terms(NamedTuple):
 
     Attributes:
         symbol: in quotes.
+        nothing: a quantity of 0.
         told_kind, told_stop, told_reduces, told_prevention: of ORDER_TRADE_UPDATE: up to the quantity; from the average
             price to the execution; from `R` to the realised profit; from there to the reason.
         answer: of answers: from `timeInForce` to `updateTime`.
     """
 
     symbol: str
+    nothing: str
     told_kind: str
     told_stop: str
     told_reduces: str
@@ -46,9 +48,9 @@ class Terms(NamedTuple):
 
 @lru_cache(TERMS_MAX)
 def terms_of(
-    symbol: str, price_decimals: int, side: Side, kind: str, time_in_force: str, is_reduce_only: bool,
-    is_close_position: bool, prevention: Prevention, good_till_ms: int, original_kind: str, stop_price_e8: int,
-    working_type: str,
+    symbol: str, price_decimals: int, quantity_decimals: int, side: Side, kind: str, time_in_force: str,
+    is_reduce_only: bool, is_close_position: bool, prevention: Prevention, good_till_ms: int, original_kind: str,
+    stop_price_e8: int, working_type: str,
 ) -> Terms:  # fmt: skip
     """The pieces of orders with these terms; see `VenueOrder` for what they are."""
     word, avoids = SIDE_WORDS[side], PREVENTION_WORDS[int(prevention)]
@@ -56,6 +58,7 @@ def terms_of(
     reduces, closes = TRUTH[is_reduce_only], TRUTH[is_close_position]
     return Terms(
         quoted(symbol),
+        decimal_text(0, quantity_decimals),
         f'"S":"{word}","o":"{kind}","f":"{time_in_force}","q":"',
         f'","sp":"{stop}","x":"',
         f',"R":{reduces},"wt":"{working_type}","ot":"{original_kind}","ps":"BOTH","cp":{closes},"rp":"',

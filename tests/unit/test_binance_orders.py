@@ -219,7 +219,7 @@ def test_stamp_is_last_and_the_shorter_window_wins() -> None:
     request = request_of(command(command=CommandKind.CANCEL), BTC)
     base = f"symbol=BTCUSDT&origClientOrderId={CLIENT}"
     assert stamped_query(request, 1591702613943, 5000) == f"{base}&recvWindow=5000&timestamp=1591702613943"
-    hurried = replace(request, recv_window_ms=250)
+    hurried = request._replace(recv_window_ms=250)
     assert stamped_query(hurried, 1, 5000) == f"{base}&recvWindow=250&timestamp=1"
     assert stamped_query(request, 1, 90_000) == f"{base}&recvWindow=60000&timestamp=1"
     assert stamped_query(api.listen_key("PUT"), 1, 5000) == ""
