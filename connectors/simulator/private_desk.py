@@ -258,11 +258,14 @@ class Desk:
 
     def _free_e8(self, account: Account, but: str) -> int:
         """Profit less initial margin of all symbols but one."""
-        names = {name for name, position in account.positions.items() if position.amount_e8}
-        names.update(self._open.symbols(account.number))
-        names.discard(but)
-        margins = [account.margin(name, self.mark_e8(name), self.open_notional(account, name)) for name in names]
-        return sum([margin.unrealised_e8 - margin.initial_e8 for margin in margins])
+        names = [name for name, position in account.positions.items() if position.amount_e8]
+        names += self._open.symbols(account.number)
+        free_e8 = 0
+        for name in set(names):
+            if name != but:
+                margin = account.margin(name, self.mark_e8(name), self.open_notional(account, name))
+                free_e8 += margin.unrealised_e8 - margin.initial_e8
+        return free_e8
 
     def _taking_price_e8(self, symbol: str, side: Side) -> int:
         touch = self.market.touch(symbol)

@@ -31,13 +31,13 @@ class OpenOrders:
 
     def __init__(self, accounts: Iterable[int]) -> None:
         self.of: dict[int, dict[int, VenueOrder]] = {number: {} for number in accounts}
-        self._sums: dict[tuple[int, str], Sums] = {}
+        self._sums: dict[int, dict[str, Sums]] = {number: {} for number in self.of}
 
     def sums(self, account: int, symbol: str) -> Sums:
         """Kept with every change: it may be held on to."""
-        sums = self._sums.get((account, symbol))
+        sums = self._sums[account].get(symbol)
         if sums is None:
-            sums = self._sums[account, symbol] = Sums()
+            sums = self._sums[account][symbol] = Sums()
         return sums
 
     def add(self, order: VenueOrder) -> Sums:
@@ -84,4 +84,4 @@ class OpenOrders:
 
     def symbols(self, account: int) -> list[str]:
         """With an open order, in no order that means anything."""
-        return [symbol for (number, symbol), sums in self._sums.items() if number == account and sums.orders]
+        return [symbol for symbol, sums in self._sums[account].items() if sums.orders]

@@ -16,7 +16,6 @@ from connectors.simulator.private_errors import refusal
 RECV_WINDOW_MS, RECV_WINDOW_MAX_MS = 5000, 60_000
 EARLY_MS = 1000  # a timestamp may be ahead of the venue's clock by less than this
 E8_DIGITS = 8
-DECIMALS_MAX = 4096  # prices and quantities come again and again
 _DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 
 
@@ -67,20 +66,8 @@ class Parameters:
         return int(text)
 
     def decimal_e8(self, name: str, decimals: int = E8_DIGITS) -> int | None:
-        """A decimal × 10^8; None without it.
-
-        Raises:
-            Refused: -1100 it is no number, -1111 it has more than `decimals` digits after the point.
-        """
-        text = self.values.get(name)
-        if not text:
-            return None
-        if not _DECIMAL.fullmatch(text):
-            raise refusal(-1100, name, r"^([0-9]{1,20})(\.[0-9]{1,20})?$")
-        value_e8, digits = _decimal_of(text)
-        if digits > decimals:
-            raise refusal(-1111)
-        return value_e8
+        """See `decimal_e8`."""
+        return decimal_e8(self.values.get(name) or "", name, decimals)
 
     def flag(self, name: str) -> bool:
         """`true` or `false`, in any case."""
@@ -90,13 +77,22 @@ class Parameters:
         return text == "true"
 
 
-@lru_cache(DECIMALS_MAX)
-def _decimal_of(text: str) -> tuple[int, int]:
-    """A decimal × 10^8, and how many digits after its point are more than zeros; wrong where they are more than 8."""
+def decimal_e8(text: str, name: str, decimals: int = E8_DIGITS) -> int | None:
+    """A decimal × 10^8; None without it.
+
+    Raises:
+        Refused: -1100 it is no number, -1111 it has more than `decimals` (at most 8) digits after the point.
+    """
+    if not text:
+        return None
+    if not _DECIMAL.fullmatch(text):
+        raise refusal(-1100, name, r"^([0-9]{1,20})(\.[0-9]{1,20})?$")
     whole, _, part = text.lstrip("-").partition(".")
     part = part.rstrip("0")
-    value_e8 = int(whole) * E8 + int(part.ljust(E8_DIGITS, "0"))
-    return (-value_e8 if text.startswith("-") else value_e8), len(part)
+    if len(part) > decimals:
+        raise refusal(-1111)
+    value = int(whole) * E8 + int(part.ljust(E8_DIGITS, "0"))
+    return -value if text.startswith("-") else value
 
 
 def parameters_of(call: Call) -> Parameters:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
-from connectors.simulator.listing import E8, Listed, short_text
+from connectors.simulator.listing import E8, TEXTS_MAX, Listed, short_text
 from connectors.simulator.matching import Prevention
 from connectors.simulator.private_errors import refusal
-from connectors.simulator.private_request import Parameters
+from connectors.simulator.private_request import Parameters, decimal_e8
 from schemas.events import Side
 
 SIDES = {"BUY": Side.BUY, "SELL": Side.SELL}
@@ -165,40 +166,49 @@ def _limit_terms(given: Parameters, listed: Listed) -> tuple[str, int]:
 
 def price_of(given: Parameters, listed: Listed, name: str) -> int:
     """A price that PRICE_FILTER allows."""
-    price_e8 = given.decimal_e8(name, listed.price_decimals) or 0
-    check_price(listed, price_e8)
+    return _price(given.values.get(name) or "", name, listed.tick_e8, listed.price_decimals)
+
+
+@lru_cache(TEXTS_MAX)
+def _price(text: str, name: str, tick_e8: int, decimals: int) -> int:
+    price_e8 = decimal_e8(text, name, decimals) or 0
+    check_price(tick_e8, price_e8)
     return price_e8
 
 
 def quantity_of(given: Parameters, listed: Listed) -> int:
     """A quantity that LOT_SIZE allows."""
-    given.required("quantity")
-    quantity_e8 = given.decimal_e8("quantity", listed.quantity_decimals) or 0
-    check_quantity(listed, quantity_e8)
+    return _quantity(given.required("quantity"), listed.lot_e8, listed.quantity_decimals)
+
+
+@lru_cache(TEXTS_MAX)
+def _quantity(text: str, lot_e8: int, decimals: int) -> int:
+    quantity_e8 = decimal_e8(text, "quantity", decimals) or 0
+    check_quantity(lot_e8, quantity_e8)
     return quantity_e8
 
 
-def check_price(listed: Listed, price_e8: int) -> None:
+def check_price(tick_e8: int, price_e8: int) -> None:
     """PRICE_FILTER. minPrice is one tick, so that prices are whole ticks."""
     if price_e8 <= 0:
         raise refusal(-4001)
-    if price_e8 < listed.tick_e8:
+    if price_e8 < tick_e8:
         raise refusal(-4013)
-    if price_e8 > listed.tick_e8 * PRICE_TICKS_MAX:
+    if price_e8 > tick_e8 * PRICE_TICKS_MAX:
         raise refusal(-4002)
-    if (price_e8 - listed.tick_e8) % listed.tick_e8:
+    if (price_e8 - tick_e8) % tick_e8:
         raise refusal(-4014)
 
 
-def check_quantity(listed: Listed, quantity_e8: int) -> None:
+def check_quantity(lot_e8: int, quantity_e8: int) -> None:
     """LOT_SIZE and MARKET_LOT_SIZE, which are the same here."""
     if quantity_e8 <= 0:
         raise refusal(-4003)
-    if quantity_e8 < listed.lot_e8:
+    if quantity_e8 < lot_e8:
         raise refusal(-4004)
-    if quantity_e8 > listed.lot_e8 * QUANTITY_LOTS_MAX:
+    if quantity_e8 > lot_e8 * QUANTITY_LOTS_MAX:
         raise refusal(-4005)
-    if (quantity_e8 - listed.lot_e8) % listed.lot_e8:
+    if (quantity_e8 - lot_e8) % lot_e8:
         raise refusal(-4023)
 
 

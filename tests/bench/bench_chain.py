@@ -23,7 +23,6 @@ from connectors.binance_usdm.orders import InstrumentFacts, facts_of, request_of
 from connectors.binance_usdm.private_wire import PrivateWire
 from connectors.binance_usdm.private_words import PRIVATE_CONNECTION, STREAM_CONNECTION
 from connectors.credentials import Credentials
-from connectors.gateway import command_text
 from connectors.rawbatch import RawBatch
 from connectors.signing import HmacSigner, signed_query
 from connectors.simulator.listing import exchange_info
@@ -154,7 +153,8 @@ class Desk:
 
     def _carry_out(self, command: np.void) -> None:
         began = time.perf_counter()
-        request, now_ns, words = request_of(command, self._facts), self._clock.now_ns(), command_text(command)
+        request, now_ns = request_of(command, self._facts), self._clock.now_ns()
+        words = request.text
         query = stamped_query(request, now_ns // MS, 5000)
         signed = signed_query(query, self._signer)
         asked = time.perf_counter()
