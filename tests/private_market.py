@@ -23,6 +23,7 @@ from streams.clock import ManualClock
 
 BTC = Listed("BTCUSDT", E8 // 10, E8 // 1000, 2, 3)
 NOW_MS = 1_700_000_000_000
+RESTING = Outcome.RESTING
 MIDDLE = 600_000  # ticks: 60,000.0
 SECOND_KEY, SECOND_SECRET = "secondky" * 8, "notsecr2" * 8
 TWO_ACCOUNTS = (AccountConfig(), AccountConfig("second", SECOND_KEY, SECOND_SECRET))
@@ -58,12 +59,12 @@ class BookMarket:
         prevent: Prevention = Prevention.EXPIRE_MAKER,
     ) -> Entered:  # fmt: skip
         assert lots > 0, "nothing is entered"
-        placed = self.book.place(side, kind, lots, tick, owner, prevent)
-        meetings = tuple([self._meeting(fill) for fill in placed.fills])
-        if placed.outcome is Outcome.RESTING:
-            self.numbers[placed.order_id], self.core_ids[number] = number, placed.order_id
-            self.left[number] = placed.left
-        return Entered(placed.outcome, placed.left, meetings)
+        outcome, core_id, left, fills = self.book.place(side, kind, lots, tick, owner, prevent)
+        meetings = tuple([self._meeting(fill) for fill in fills]) if fills else ()
+        if outcome is RESTING:
+            self.numbers[core_id], self.core_ids[number] = number, core_id
+            self.left[number] = left
+        return Entered(outcome, left, meetings)
 
     def _meeting(self, fill: Fill) -> Meeting:
         number = self.numbers.get(fill.maker_id, 0)

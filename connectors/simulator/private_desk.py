@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from connectors.simulator.listing import Listed
+from connectors.simulator.listing import E8, Listed
 from connectors.simulator.matching import OrderKind, Outcome
 from connectors.simulator.private_account import Account, Margin, OpenNotional, Position, scaled
 from connectors.simulator.private_config import AccountConfig, PrivateRules
@@ -19,7 +19,7 @@ from connectors.simulator.private_documents import account_update
 from connectors.simulator.private_errors import refusal
 from connectors.simulator.private_event import Event
 from connectors.simulator.private_market import Entered, Meeting, OrderMarket
-from connectors.simulator.private_open import OpenOrders, Sums
+from connectors.simulator.private_open import OpenOrders
 from connectors.simulator.private_order_documents import order_update, trade_lite
 from connectors.simulator.private_orders import (
     IMMEDIATE_REST,
@@ -31,6 +31,7 @@ from connectors.simulator.private_orders import (
     REDUCE_ONLY,
     SELF_TRADE,
     Status,
+    Sums,
     Trade,
     VenueOrder,
 )
@@ -174,26 +175,28 @@ class Desk:
         Raises:
             Refused: by a filter, the account's margin, its position or its other orders. Nothing has changed then.
         """
-        symbol = ticket.listed.symbol
-        mark_e8 = self._trading_mark(symbol)
+        listed, side, kind, _, quantity_e8, price_e8, client_id, is_reduce_only, *_ = ticket
+        mark_e8 = self._trading_mark(listed.symbol)
         if account.is_in_liquidation:
             raise refusal(-2023)
-        sums = self._open.sums(account.number, symbol)
-        self._check_numbers(account, symbol, ticket.client_id, sums)
-        self._check_price(ticket, mark_e8)
-        quantity_e8 = ticket.quantity_e8
-        if ticket.is_reduce_only:
-            quantity_e8 = min(quantity_e8, self._room_e8(account, symbol, ticket.side))
+        sums = self._open.sums(account.number, listed.symbol)
+        self._check_numbers(account, listed.symbol, client_id, sums)
+        if kind == "LIMIT":
+            check_percent(side, price_e8, mark_e8)
+        else:
+            self._check_best(listed, side)
+        if is_reduce_only:
+            quantity_e8 = min(quantity_e8, self._room_e8(account, listed.symbol, side))
             if quantity_e8 <= 0:
                 raise refusal(-2022)
         else:
-            check_notional(ticket.price_e8 or mark_e8, quantity_e8)
-            added_e8 = scaled(quantity_e8, ticket.price_e8 or self._taking_price_e8(symbol, ticket.side))
-            self._check_margin(account, ticket.listed, ticket.side, added_e8, sums, mark_e8)
+            check_notional(price_e8 or mark_e8, quantity_e8)
+            added_e8 = quantity_e8 * (price_e8 or self._taking_price_e8(listed.symbol, side)) // E8
+            self._check_margin(account, listed, side, added_e8, sums, mark_e8)
         if self.rules.refuses_at_once:
             self._check_at_once(ticket, quantity_e8)
-        order = self._register(account, ticket, quantity_e8, original_kind, stop_price_e8)
-        self._tell(account, order, "NEW", order.created_ms, sums)
+        order = self._register(account, ticket, quantity_e8, original_kind, stop_price_e8, sums)
+        self._tell(account, order, "NEW", order.created_ms)
         self._enter(account, order)
         return order
 
@@ -210,14 +213,12 @@ class Desk:
         if sums.orders >= self.rules.open_orders_max:
             raise refusal(-2025)
 
-    def _check_price(self, ticket: Ticket, mark_e8: int) -> None:
-        if ticket.kind == "LIMIT":
-            check_percent(ticket.side, ticket.price_e8, mark_e8)
-            return
-        touch = self.market.touch(ticket.listed.symbol)
+    def _check_best(self, listed: Listed, side: Side) -> None:
+        """PERCENT_PRICE of a market order: of the best price that it would take."""
+        touch = self.market.touch(listed.symbol)
         assert touch is not None, "checked before"
-        bound, best = self._market_bound(ticket.listed, ticket.side), touch[1 if ticket.side is BUY else 0]
-        if best > bound if ticket.side is BUY else best < bound:
+        bound = self._market_bound(listed, side)
+        if touch[1] > bound if side is BUY else touch[0] < bound:
             raise refusal(-4131)
 
     def _market_bound(self, listed: Listed, side: Side) -> int:
@@ -281,14 +282,14 @@ class Desk:
             raise refusal(-5021)
 
     def _register(
-        self, account: Account, ticket: Ticket, quantity_e8: int, original_kind: str, stop_price_e8: int
+        self, account: Account, ticket: Ticket, quantity_e8: int, original_kind: str, stop_price_e8: int, sums: Sums
     ) -> VenueOrder:
         self._numbers += 1
+        listed, side, kind, time_in_force, _, price_e8, client_id, is_reduce_only, prevention, until_ms, _ = ticket
         order = VenueOrder(
-            self._numbers, account.number, ticket.listed, ticket.client_id or f"venue-{self._numbers}", ticket.side,
-            ticket.kind, ticket.time_in_force, ticket.price_e8, quantity_e8, self.now_ms, ticket.is_reduce_only,
-            prevention=ticket.prevention, good_till_ms=ticket.good_till_ms, original_kind=original_kind,
-            stop_price_e8=stop_price_e8,
+            self._numbers, account.number, listed, client_id or f"venue-{self._numbers}", side, kind, time_in_force,
+            price_e8, quantity_e8, self.now_ms, sums, is_reduce_only, prevention, until_ms, original_kind,
+            stop_price_e8,
         )  # fmt: skip
         self._keep(order)
         return order
@@ -375,7 +376,7 @@ class Desk:
         signed_e8 = quantity_e8 if order.side is BUY else -quantity_e8
         realised, fee = account.trade(symbol, signed_e8, price_e8, now_ms, is_maker=is_maker)
         order.executed_e8 += quantity_e8
-        sums = self._open.recount(order)
+        self._open.recount(order)
         order.quote_e8 += scaled(quantity_e8, price_e8)
         order.realised_e8 += realised
         order.status = FILLED if order.executed_e8 == order.quantity_e8 else PARTIALLY_FILLED
@@ -384,14 +385,14 @@ class Desk:
         self.trades[account.number].append(trade)
         self._publish(account, trade_lite(trade, now_ms))
         execution = "CALCULATED" if order.is_liquidation else "TRADE"
-        update = order_update(order, execution, now_ms, sums.bids_e8, sums.asks_e8, trade)
+        update = order_update(order, execution, now_ms, trade)
         money = account_update(account, "ORDER", now_ms, {symbol: self.mark_e8(symbol)})
         events = (money, update) if self._random.random() < 0.5 else (update, money)  # the venue promises no order
         for event in events:
             self._publish(account, event)
 
     def _close(self, order: VenueOrder) -> None:
-        """An order is over."""
+        """An order is over, and told to be."""
         order.updated_ms = self.now_ms
         order.resting_e8 = 0
         self._open.remove(order)
@@ -411,18 +412,14 @@ class Desk:
         self.market.leave(order.number)
         order.status = status
         order.updated_ms = now_ms = self.now_ms
-        sums = self._open.remove(order)  # its notional is free in what is told now
-        self._tell(self.accounts[order.owner], order, execution, now_ms, sums, reason)
+        self._open.remove(order)  # its notional is free in what is told now
+        self._tell(self.accounts[order.owner], order, execution, now_ms, reason)
         self._close(order)
 
-    def tell_order(self, order: VenueOrder, execution: str) -> None:
-        sums = self._open.sums(order.owner, order.symbol)
-        self._tell(self.accounts[order.owner], order, execution, self.now_ms, sums)
-
     def _tell(
-        self, account: Account, order: VenueOrder, execution: str, now_ms: int, sums: Sums, reason: int = NO_REASON
+        self, account: Account, order: VenueOrder, execution: str, now_ms: int, reason: int = NO_REASON
     ) -> None:
-        self._publish(account, order_update(order, execution, now_ms, sums.bids_e8, sums.asks_e8, reason=reason))
+        self._publish(account, order_update(order, execution, now_ms, None, reason))
 
     def tell(self, account: Account, event: Event) -> None:
         """Publish an event of an account."""
@@ -499,8 +496,8 @@ class Desk:
             return
         if not order.is_reduce_only:
             check_notional(price_e8, quantity_e8)
-            sums, added_e8, freed_e8 = self._open.sums(account.number, order.symbol), scaled(left_e8, price_e8), order.counted_e8
-            self._check_margin(account, listed, order.side, added_e8, sums, mark_e8, freed_e8)
+            added_e8 = left_e8 * price_e8 // E8
+            self._check_margin(account, listed, order.side, added_e8, order.sums, mark_e8, order.counted_e8)
         tick = price_e8 // listed.tick_e8
         self.market.leave(order.number)
         order.resting_e8 = 0
@@ -511,7 +508,7 @@ class Desk:
         self._open.recount(order)
         order.modifications += 1
         order.updated_ms = self.now_ms
-        self.tell_order(order, "AMENDMENT")
+        self._tell(account, order, "AMENDMENT", order.updated_ms)
         self._enter(account, order)
 
     # ---- money without a trade
@@ -551,8 +548,8 @@ class Desk:
         order = VenueOrder(
             self._numbers, account.number, self.listed[symbol], f"autoclose-{self._numbers}",
             Side.SELL if amount_e8 > 0 else Side.BUY, "MARKET", "GTC", 0, abs(amount_e8), self.now_ms,
-            is_reduce_only=True, is_liquidation=True,
+            self._open.sums(account.number, symbol), is_reduce_only=True, is_liquidation=True,
         )  # fmt: skip
         self._keep(order)
-        self.tell_order(order, "NEW")
+        self._tell(account, order, "NEW", order.created_ms)
         self._enter(account, order)

@@ -3,20 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from connectors.simulator.listing import E8
-from connectors.simulator.private_orders import VenueOrder
-
-
-@dataclass(slots=True)
-class Sums:
-    """Of one account's open orders in one symbol; notionals of those that are not reduce-only."""
-
-    orders: int = 0
-    reducing: int = 0
-    bids_e8: int = 0
-    asks_e8: int = 0
+from connectors.simulator.private_orders import Sums, VenueOrder
 
 
 class OpenOrders:
@@ -40,47 +29,32 @@ class OpenOrders:
             sums = self._sums[account][symbol] = Sums()
         return sums
 
-    def add(self, order: VenueOrder) -> Sums:
-        """An order is open; returns the sums that it is part of now."""
+    def add(self, order: VenueOrder) -> None:
         self.of[order.owner][order.number] = order
-        sums = self.sums(order.owner, order.listed.symbol)
-        sums.orders += 1
-        if order.is_reduce_only:
-            sums.reducing += 1
-        else:
-            self._count(order, sums)
-        return sums
-
-    def recount(self, order: VenueOrder) -> Sums:
-        """After price, quantity or what is executed of an order has changed."""
-        sums = self.sums(order.owner, order.listed.symbol)
-        if not order.is_reduce_only and order.number in self.of[order.owner]:
-            self._count(order, sums)
-        return sums
+        order.sums.orders += 1
+        order.sums.reducing += order.is_reduce_only
+        self.recount(order)
 
     @staticmethod
-    def _count(order: VenueOrder, sums: Sums) -> None:
-        now_e8 = (order.quantity_e8 - order.executed_e8) * order.price_e8 // E8
-        change_e8, order.counted_e8 = now_e8 - order.counted_e8, now_e8
-        if order.side:
-            sums.asks_e8 += change_e8
-        else:
-            sums.bids_e8 += change_e8
+    def recount(order: VenueOrder) -> None:
+        """After price, quantity or what is executed of an open order has changed."""
+        if not order.is_reduce_only:
+            OpenOrders._count(order, (order.quantity_e8 - order.executed_e8) * order.price_e8 // E8)
 
-    def remove(self, order: VenueOrder) -> Sums:
-        """Take an order off; nothing where it is not open."""
-        sums = self.sums(order.owner, order.listed.symbol)
-        if self.of[order.owner].pop(order.number, None) is None:
-            return sums
-        sums.orders -= 1
-        if order.is_reduce_only:
-            sums.reducing -= 1
-        elif order.side:
-            sums.asks_e8 -= order.counted_e8
+    @staticmethod
+    def _count(order: VenueOrder, notional_e8: int) -> None:
+        change_e8, order.counted_e8 = notional_e8 - order.counted_e8, notional_e8
+        if order.side:
+            order.sums.asks_e8 += change_e8
         else:
-            sums.bids_e8 -= order.counted_e8
-        order.counted_e8 = 0
-        return sums
+            order.sums.bids_e8 += change_e8
+
+    def remove(self, order: VenueOrder) -> None:
+        """Take an order off; nothing where it is not open."""
+        if self.of[order.owner].pop(order.number, None) is not None:
+            order.sums.orders -= 1
+            order.sums.reducing -= order.is_reduce_only
+            self._count(order, 0)
 
     def symbols(self, account: int) -> list[str]:
         """With an open order, in no order that means anything."""

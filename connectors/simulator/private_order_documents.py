@@ -68,18 +68,16 @@ def trade_document(trade: Trade) -> dict[str, object]:
 
 
 def order_update(
-    order: VenueOrder, execution: str, now_ms: int, bids_e8: int, asks_e8: int, trade: Trade | None = None,
-    reason: int = NO_REASON,
-) -> Event:  # fmt: skip
+    order: VenueOrder, execution: str, now_ms: int, trade: Trade | None = None, reason: int = NO_REASON
+) -> Event:
     """ORDER_TRADE_UPDATE.
 
     Args:
         execution: NEW, CANCELED, EXPIRED, TRADE, AMENDMENT or CALCULATED.
-        bids_e8, asks_e8: notional of the account's open orders in the symbol.
         trade: of TRADE and CALCULATED.
         reason: of EXPIRED.
     """
-    listed, terms, now = order.listed, order.terms, str(now_ms)
+    listed, terms, sums, now = order.listed, order.terms, order.sums, str(now_ms)
     if trade is None:
         last, price, fee, time = terms.nothing, "0", "", str(order.updated_ms)
         trade_id, maker, realised = 0, "false", "0.00000000"
@@ -92,8 +90,8 @@ def order_update(
         f'{{"e":"ORDER_TRADE_UPDATE","E":{now},"T":{now},"o":{{"s":{terms.symbol},"c":"{order.client_id}",'
         f'{terms.told_kind}{order.quantity_text}","p":"{order.price_text}","ap":"{order.average_text}'
         f'{terms.told_stop}{execution}","X":"{order.status}","i":{order.number},"l":"{last}",'
-        f'"z":"{order.executed_text}","L":"{price}"{fee},"T":{time},"t":{trade_id},"b":"{signed_text(bids_e8)}",'
-        f'"a":"{signed_text(asks_e8)}","m":{maker}{terms.told_reduces}{realised}{terms.told_prevention}{reason}",'
+        f'"z":"{order.executed_text}","L":"{price}"{fee},"T":{time},"t":{trade_id},"b":"{signed_text(sums.bids_e8)}",'
+        f'"a":"{signed_text(sums.asks_e8)}","m":{maker}{terms.told_reduces}{realised}{terms.told_prevention}{reason}",'
         f'"st":1}}}}'
     )
     return Event("ORDER_TRADE_UPDATE", body.encode())

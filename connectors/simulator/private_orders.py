@@ -29,6 +29,16 @@ class Status(enum.StrEnum):
 NEW, PARTIALLY_FILLED, FILLED = Status.NEW, Status.PARTIALLY_FILLED, Status.FILLED
 
 
+@dataclass(slots=True)
+class Sums:
+    """What an account's open orders in one symbol come to; notionals of those that are not reduce-only."""
+
+    orders: int = 0
+    reducing: int = 0
+    bids_e8: int = 0
+    asks_e8: int = 0
+
+
 @dataclass(slots=True, eq=False)
 class VenueOrder:
     """One order.
@@ -45,7 +55,7 @@ class VenueOrder:
         quote_e8: Σ price × quantity of its executions.
         resting_e8: what of it stands in the market. Less than `left_e8` where a reduce-only order was cut to the
             position that it may reduce.
-        counted_e8: what of it is in the sums of `OpenOrders`.
+        sums: of its account's open orders in its symbol; `counted_e8`: what of it is in them.
         terms: what never changes of it, as pieces of its documents.
         quantity_text, price_text: as the venue writes them.
     """
@@ -60,13 +70,12 @@ class VenueOrder:
     price_e8: int
     quantity_e8: int
     created_ms: int
+    sums: Sums = field(repr=False)
     is_reduce_only: bool = False
-    is_close_position: bool = False
     prevention: Prevention = Prevention.EXPIRE_MAKER
     good_till_ms: int = 0
     original_kind: str = ""
     stop_price_e8: int = 0
-    working_type: str = "CONTRACT_PRICE"
     status: Status = NEW
     executed_e8: int = 0
     quote_e8: int = 0
@@ -86,8 +95,7 @@ class VenueOrder:
         listed = self.listed
         self.terms = terms_of(
             listed.symbol, listed.price_decimals, listed.quantity_decimals, self.side, self.kind, self.time_in_force,
-            self.is_reduce_only, self.is_close_position, self.prevention, self.good_till_ms, self.original_kind,
-            self.stop_price_e8, self.working_type,
+            self.is_reduce_only, self.prevention, self.good_till_ms, self.original_kind, self.stop_price_e8,
         )  # fmt: skip
         self.change(self.price_e8, self.quantity_e8)
 

@@ -49,22 +49,21 @@ class Terms(NamedTuple):
 @lru_cache(TERMS_MAX)
 def terms_of(
     symbol: str, price_decimals: int, quantity_decimals: int, side: Side, kind: str, time_in_force: str,
-    is_reduce_only: bool, is_close_position: bool, prevention: Prevention, good_till_ms: int, original_kind: str,
-    stop_price_e8: int, working_type: str,
+    is_reduce_only: bool, prevention: Prevention, good_till_ms: int, original_kind: str, stop_price_e8: int,
 ) -> Terms:  # fmt: skip
     """The pieces of orders with these terms; see `VenueOrder` for what they are."""
     word, avoids = SIDE_WORDS[side], PREVENTION_WORDS[int(prevention)]
     stop = decimal_text(stop_price_e8, price_decimals) if stop_price_e8 else "0"
-    reduces, closes = TRUTH[is_reduce_only], TRUTH[is_close_position]
+    reduces = TRUTH[is_reduce_only]
     return Terms(
         quoted(symbol),
         decimal_text(0, quantity_decimals),
         f'"S":"{word}","o":"{kind}","f":"{time_in_force}","q":"',
         f'","sp":"{stop}","x":"',
-        f',"R":{reduces},"wt":"{working_type}","ot":"{original_kind}","ps":"BOTH","cp":{closes},"rp":"',
+        f',"R":{reduces},"wt":"CONTRACT_PRICE","ot":"{original_kind}","ps":"BOTH","cp":false,"rp":"',
         f'","pP":false,"si":0,"ss":0,"V":"{avoids}","pm":"NONE","gtd":{good_till_ms},"er":"',
-        f'"timeInForce":"{time_in_force}","type":"{kind}","reduceOnly":{reduces},"closePosition":{closes},'
-        f'"side":"{word}","positionSide":"BOTH","stopPrice":"{stop}","workingType":"{working_type}",'
+        f'"timeInForce":"{time_in_force}","type":"{kind}","reduceOnly":{reduces},"closePosition":false,'
+        f'"side":"{word}","positionSide":"BOTH","stopPrice":"{stop}","workingType":"CONTRACT_PRICE",'
         f'"priceProtect":false,"origType":"{original_kind}","priceMatch":"NONE",'
         f'"selfTradePreventionMode":"{avoids}","goodTillDate":{good_till_ms},"updateTime":',
     )

@@ -17,8 +17,9 @@ from connectors.simulator.private_request import Parameters, decimal_e8
 from schemas.events import Side
 
 SIDES = {"BUY": Side.BUY, "SELL": Side.SELL}
-EXPIRE_MAKER = Prevention.EXPIRE_MAKER
+EXPIRE_MAKER, BUY = Prevention.EXPIRE_MAKER, Side.BUY  # constants: members of an enum are looked up anew at every use
 PREVENTIONS = {prevention.name: prevention for prevention in Prevention}
+KINDS = ("LIMIT", "MARKET")
 TIMES_IN_FORCE = ("GTC", "IOC", "FOK", "GTX", "GTD")
 ALGO_KINDS = ("STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET")
 CONDITIONAL_KINDS = (*ALGO_KINDS, "TRAILING_STOP_MARKET")
@@ -129,14 +130,17 @@ def read_ticket(given: Parameters, listed: Listed, now_ms: int) -> Ticket:
     side, sent = side_of(given), given.values
     if "positionSide" in sent:
         check_position_side(given)
-    kind = given.required("type")
-    if kind != "LIMIT" and kind != "MARKET":
+    kind, time_in_force, price_e8 = given.required("type"), "GTC", 0
+    if kind not in KINDS:
         raise refusal(-4120 if kind in CONDITIONAL_KINDS else -1116)
-    if sent.get("closePosition") or given.text("priceMatch", "NONE") != "NONE":
+    if sent.get("closePosition") or ("priceMatch" in sent and given.text("priceMatch", "NONE") != "NONE"):
         raise refusal(-1128)  # the one is for conditional orders; the simulated venue has no price match
-    time_in_force, price_e8 = "GTC", 0
     if kind == "LIMIT":
-        time_in_force, price_e8 = _limit_terms(given, listed)
+        time_in_force = given.required("timeInForce")
+        if time_in_force not in TIMES_IN_FORCE:
+            raise refusal(-1115)
+        given.required("price")
+        price_e8 = price_of(given, listed, "price")
     else:
         for name in ("price", "timeInForce"):
             if given.text(name):
@@ -154,14 +158,6 @@ def read_ticket(given: Parameters, listed: Listed, now_ms: int) -> Ticket:
         good_till_of(given, time_in_force, now_ms) if time_in_force == "GTD" or "goodTillDate" in sent else 0,
         sent.get("newOrderRespType") == "RESULT",
     )
-
-
-def _limit_terms(given: Parameters, listed: Listed) -> tuple[str, int]:
-    time_in_force = given.required("timeInForce")
-    if time_in_force not in TIMES_IN_FORCE:
-        raise refusal(-1115)
-    given.required("price")
-    return time_in_force, price_of(given, listed, "price")
 
 
 def price_of(given: Parameters, listed: Listed, name: str) -> int:
@@ -214,9 +210,10 @@ def check_quantity(lot_e8: int, quantity_e8: int) -> None:
 
 def check_percent(side: Side, price_e8: int, mark_e8: int) -> None:
     """PERCENT_PRICE: no limit far beyond the mark on the side that takes."""
-    if side is Side.BUY and price_e8 * 100 > mark_e8 * PERCENT_UP:
-        raise refusal(-4016, short_text(mark_e8 * PERCENT_UP // 100))
-    if side is Side.SELL and price_e8 * 100 < mark_e8 * PERCENT_DOWN:
+    if side is BUY:
+        if price_e8 * 100 > mark_e8 * PERCENT_UP:
+            raise refusal(-4016, short_text(mark_e8 * PERCENT_UP // 100))
+    elif price_e8 * 100 < mark_e8 * PERCENT_DOWN:
         raise refusal(-4024, short_text(mark_e8 * PERCENT_DOWN // 100))
 
 
