@@ -104,7 +104,12 @@ class BookMarket:
 class Trading:
     """A desk on a `BookMarket` whose touch is 60,000.0 × 5.000 / 60,000.1 × 5.000, with deep levels far behind."""
 
-    def __init__(self, rules: PrivateRules | None = None, accounts: Iterable[AccountConfig] = TWO_ACCOUNTS, clock: ManualClock | None = None) -> None:
+    def __init__(
+        self,
+        rules: PrivateRules | None = None,
+        accounts: Iterable[AccountConfig] = TWO_ACCOUNTS,
+        clock: ManualClock | None = None,
+    ) -> None:
         self.clock = clock or ManualClock(NOW_MS * 1_000_000)
         self.market = BookMarket()
         self.events: list[tuple[int, Event]] = []

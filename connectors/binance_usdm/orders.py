@@ -192,7 +192,7 @@ class _Command(NamedTuple):
 
 
 _amount = lru_cache(AMOUNTS_MAX)(format_e8)
-_columns_of = itemgetter(*map(ORDER_COMMAND.dtype.names.index, _Command._fields))
+_columns_of = itemgetter(*[list(ORDER_COMMAND.dtype.names or ()).index(name) for name in _Command._fields])
 
 
 def request_of(row: np.void, facts: InstrumentFacts) -> Request:

@@ -18,8 +18,6 @@ import numpy.typing as npt
 from numba import njit
 
 F = TypeVar("F", bound=Callable[..., object])
-I1 = npt.NDArray[np.int8]
-I4 = npt.NDArray[np.int32]
 I8 = npt.NDArray[np.int64]
 F8 = npt.NDArray[np.float64]
 
@@ -40,6 +38,11 @@ EXPIRE_MAKER, EXPIRE_TAKER, EXPIRE_BOTH = 0, 1, 2
 # Book.numbers
 BEST_BID, BEST_ASK, BID_LEVELS, ASK_LEVELS, LIVE, FREE, SERIAL, BASE = 0, 1, 2, 3, 4, 5, 6, 7
 NUMBERS = 8
+# Columns of Book.levels and Book.orders.
+LEVEL_LOTS, LEVEL_HEAD, LEVEL_TAIL, LEVEL_SIDE = 0, 1, 2, 3
+LEVEL_COLUMNS = 4
+ORDER_ID, ORDER_TICK, ORDER_LOTS, ORDER_SIDE, ORDER_OWNER, ORDER_NEXT, ORDER_PREV, ORDER_LIVE_AT = range(8)
+ORDER_COLUMNS = 8
 # Columns of fills.
 FILL_MAKER, FILL_TICK, FILL_LOTS, FILL_LEFT = 0, 1, 2, 3
 FILL_COLUMNS = 4
@@ -50,48 +53,38 @@ def compiled(function: F) -> F:
 
 
 class Book(NamedTuple):
-    """Arrays of one book; see `matching.make_book`.
+    """Arrays of one book; see `matching.make_book`. They are few and wide, because a call pays for each.
 
-    `level_*` by slot of the ring, `order_*` by order slot. Slots without an order are chained through
-    `order_next` from `numbers[FREE]`. `live[:numbers[LIVE]]` are the slots in use in no particular
-    order, `live_at` is where each stands there. `order_owner` is NOBODY for the synthetic flow.
+    `levels[slot of the ring]` is a price, `orders[slot]` an order, each with the columns named above. Slots without an
+    order are chained through ORDER_NEXT from `numbers[FREE]`. `live[:numbers[LIVE]]` are the slots in use in no
+    particular order, ORDER_LIVE_AT is where each stands there. ORDER_OWNER is NOBODY for the synthetic flow.
     """
 
-    level_lots: I8
-    level_head: I4
-    level_tail: I4
-    level_side: I1
-    order_id: I8
-    order_tick: I8
-    order_lots: I8
-    order_side: I1
-    order_owner: I8
-    order_next: I4
-    order_prev: I4
-    live: I4
-    live_at: I4
+    levels: I8
+    orders: I8
+    live: I8
     numbers: I8
 
 
 @compiled
 def level_quantity(book: Book, side: int, tick: int) -> int:
     """Lots at a price on that side."""
-    at = tick & (len(book.level_lots) - 1)
+    at = tick & (len(book.levels) - 1)
     base = book.numbers[BASE]
-    if tick < base or tick >= base + len(book.level_lots) or book.level_side[at] != side:
+    if tick < base or tick >= base + len(book.levels) or book.levels[at, LEVEL_SIDE] != side:
         return 0
-    return int(book.level_lots[at])
+    return int(book.levels[at, LEVEL_LOTS])
 
 
 @compiled
 def next_level(book: Book, side: int, tick: int) -> int:
     """The nearest price with orders on that side, from `tick` on away from the touch; NONE when there is none."""
-    ring = len(book.level_lots)
+    ring = len(book.levels)
     base = book.numbers[BASE]
     step = -1 if side == BID else 1
     while base <= tick < base + ring:
         at = tick & (ring - 1)
-        if book.level_lots[at] > 0 and book.level_side[at] == side:
+        if book.levels[at, LEVEL_LOTS] > 0 and book.levels[at, LEVEL_SIDE] == side:
             return tick
         tick += step
     return NONE
@@ -100,32 +93,32 @@ def next_level(book: Book, side: int, tick: int) -> int:
 @compiled
 def _unlink(book: Book, slot: int) -> None:
     """Take an order out of its level and of the live list."""
-    tick, side = book.order_tick[slot], book.order_side[slot]
-    at = tick & (len(book.level_lots) - 1)
-    before, after = book.order_prev[slot], book.order_next[slot]
+    tick, side = book.orders[slot, ORDER_TICK], book.orders[slot, ORDER_SIDE]
+    at = tick & (len(book.levels) - 1)
+    before, after = book.orders[slot, ORDER_PREV], book.orders[slot, ORDER_NEXT]
     if before == NONE:
-        book.level_head[at] = after
+        book.levels[at, LEVEL_HEAD] = after
     else:
-        book.order_next[before] = after
+        book.orders[before, ORDER_NEXT] = after
     if after == NONE:
-        book.level_tail[at] = before
+        book.levels[at, LEVEL_TAIL] = before
     else:
-        book.order_prev[after] = before
-    book.level_lots[at] -= book.order_lots[slot]
+        book.orders[after, ORDER_PREV] = before
+    book.levels[at, LEVEL_LOTS] -= book.orders[slot, ORDER_LOTS]
     _forget(book, slot)
-    if book.level_head[at] == NONE:
+    if book.levels[at, LEVEL_HEAD] == NONE:
         _empty_level(book, side, tick)
 
 
 @compiled
 def _forget(book: Book, slot: int) -> None:
     last = book.numbers[LIVE] - 1
-    place, moved = book.live_at[slot], book.live[last]
+    place, moved = book.orders[slot, ORDER_LIVE_AT], book.live[last]
     book.live[place] = moved
-    book.live_at[moved] = place
+    book.orders[moved, ORDER_LIVE_AT] = place
     book.numbers[LIVE] = last
-    book.order_id[slot] = 0
-    book.order_next[slot] = book.numbers[FREE]
+    book.orders[slot, ORDER_ID] = 0
+    book.orders[slot, ORDER_NEXT] = book.numbers[FREE]
     book.numbers[FREE] = slot
 
 
@@ -146,23 +139,23 @@ def _rest(book: Book, side: int, tick: int, lots: int, owner: int) -> int:
     """Append an order to its level; returns its id."""
     numbers = book.numbers
     slot = numbers[FREE]
-    numbers[FREE] = book.order_next[slot]
+    numbers[FREE] = book.orders[slot, ORDER_NEXT]
     numbers[SERIAL] += 1
     order_id = (numbers[SERIAL] << SLOT_BITS) | slot
-    at = tick & (len(book.level_lots) - 1)
-    book.order_id[slot] = order_id
-    book.order_tick[slot] = tick
-    book.order_lots[slot] = lots
-    book.order_side[slot] = side
-    book.order_owner[slot] = owner
-    book.order_next[slot] = NONE
+    at = tick & (len(book.levels) - 1)
+    book.orders[slot, ORDER_ID] = order_id
+    book.orders[slot, ORDER_TICK] = tick
+    book.orders[slot, ORDER_LOTS] = lots
+    book.orders[slot, ORDER_SIDE] = side
+    book.orders[slot, ORDER_OWNER] = owner
+    book.orders[slot, ORDER_NEXT] = NONE
     book.live[numbers[LIVE]] = slot
-    book.live_at[slot] = numbers[LIVE]
+    book.orders[slot, ORDER_LIVE_AT] = numbers[LIVE]
     numbers[LIVE] += 1
-    if book.level_lots[at] == 0:
-        book.level_side[at] = side
-        book.level_head[at] = slot
-        book.order_prev[slot] = NONE
+    if book.levels[at, LEVEL_LOTS] == 0:
+        book.levels[at, LEVEL_SIDE] = side
+        book.levels[at, LEVEL_HEAD] = slot
+        book.orders[slot, ORDER_PREV] = NONE
         if side == BID:
             numbers[BID_LEVELS] += 1
             numbers[BEST_BID] = max(numbers[BEST_BID], tick)
@@ -170,11 +163,11 @@ def _rest(book: Book, side: int, tick: int, lots: int, owner: int) -> int:
             numbers[ASK_LEVELS] += 1
             numbers[BEST_ASK] = tick if numbers[BEST_ASK] == NONE else min(numbers[BEST_ASK], tick)
     else:
-        tail = book.level_tail[at]
-        book.order_prev[slot] = tail
-        book.order_next[tail] = slot
-    book.level_tail[at] = slot
-    book.level_lots[at] += lots
+        tail = book.levels[at, LEVEL_TAIL]
+        book.orders[slot, ORDER_PREV] = tail
+        book.orders[tail, ORDER_NEXT] = slot
+    book.levels[at, LEVEL_TAIL] = slot
+    book.levels[at, LEVEL_LOTS] += lots
     return int(order_id)
 
 
@@ -200,17 +193,17 @@ def _available(book: Book, side: int, limit: int, lots: int) -> int:
 def available_to(book: Book, side: int, limit: int, lots: int, owner: int, prevent: int) -> int:
     """As `_available`, for somebody who may not meet their own orders: those do not count, or end the count."""
     other = ASK if side == BID else BID
-    mask = len(book.level_lots) - 1
+    mask = len(book.levels) - 1
     tick = book.numbers[BEST_ASK if side == BID else BEST_BID]
     found = 0
     while found < lots and _reaches(side, limit, tick):
-        slot = book.level_head[tick & mask]
+        slot = book.levels[tick & mask, LEVEL_HEAD]
         while slot != NONE:
-            if book.order_owner[slot] != owner:
-                found += book.order_lots[slot]
+            if book.orders[slot, ORDER_OWNER] != owner:
+                found += book.orders[slot, ORDER_LOTS]
             elif prevent != EXPIRE_MAKER:
                 return min(found, lots)
-            slot = book.order_next[slot]
+            slot = book.orders[slot, ORDER_NEXT]
         tick = next_level(book, other, tick + 1 if side == BID else tick - 1)
     return min(found, lots)
 
@@ -236,7 +229,7 @@ def place(
         what became of it, its id when it rests (else 0), lots not filled, number of fills.
     """
     numbers = book.numbers
-    ring = len(book.level_lots)
+    ring = len(book.levels)
     if lots <= 0 or (kind != MARKET and limit <= 0):
         return INVALID, 0, lots, 0
     if kind == MARKET:
@@ -273,33 +266,33 @@ def _match(book: Book, side: int, limit: int, lots: int, fills: I8, owner: int, 
         lots left, number of fills, whether it ends at an order of its own owner.
     """
     numbers = book.numbers
-    mask = len(book.level_lots) - 1
+    mask = len(book.levels) - 1
     best = BEST_ASK if side == BID else BEST_BID
     count = 0
     while lots > 0 and _reaches(side, limit, numbers[best]):
         tick = numbers[best]
-        slot = book.level_head[tick & mask]
-        if owner != NOBODY and book.order_owner[slot] == owner:
+        slot = book.levels[tick & mask, LEVEL_HEAD]
+        if owner != NOBODY and book.orders[slot, ORDER_OWNER] == owner:
             if prevent != EXPIRE_TAKER:
-                fills[count, FILL_MAKER], fills[count, FILL_TICK] = book.order_id[slot], tick
-                fills[count, FILL_LOTS], fills[count, FILL_LEFT] = 0, book.order_lots[slot]
+                fills[count, FILL_MAKER], fills[count, FILL_TICK] = book.orders[slot, ORDER_ID], tick
+                fills[count, FILL_LOTS], fills[count, FILL_LEFT] = 0, book.orders[slot, ORDER_LOTS]
                 count += 1
                 _unlink(book, slot)
             if prevent != EXPIRE_MAKER:
                 return lots, count, True
             continue
-        taken = min(lots, book.order_lots[slot])
+        taken = min(lots, book.orders[slot, ORDER_LOTS])
         lots -= taken
-        fills[count, FILL_MAKER] = book.order_id[slot]
+        fills[count, FILL_MAKER] = book.orders[slot, ORDER_ID]
         fills[count, FILL_TICK] = tick
         fills[count, FILL_LOTS] = taken
-        fills[count, FILL_LEFT] = book.order_lots[slot] - taken
+        fills[count, FILL_LEFT] = book.orders[slot, ORDER_LOTS] - taken
         count += 1
-        if taken == book.order_lots[slot]:
+        if taken == book.orders[slot, ORDER_LOTS]:
             _unlink(book, slot)
         else:
-            book.order_lots[slot] -= taken
-            book.level_lots[tick & mask] -= taken
+            book.orders[slot, ORDER_LOTS] -= taken
+            book.levels[tick & mask, LEVEL_LOTS] -= taken
     return lots, count, False
 
 
@@ -307,9 +300,9 @@ def _match(book: Book, side: int, limit: int, lots: int, fills: I8, owner: int, 
 def cancel(book: Book, order_id: int) -> int:
     """Take an order off the book; returns its lots, 0 when it is not there."""
     slot = order_id & SLOT_MASK
-    if order_id <= 0 or slot >= len(book.order_id) or book.order_id[slot] != order_id:
+    if order_id <= 0 or slot >= len(book.orders) or book.orders[slot, ORDER_ID] != order_id:
         return 0
-    lots = book.order_lots[slot]
+    lots = book.orders[slot, ORDER_LOTS]
     _unlink(book, slot)
     return int(lots)
 
@@ -318,13 +311,13 @@ def cancel(book: Book, order_id: int) -> int:
 def shrink(book: Book, order_id: int, lots: int) -> int:
     """Cut a resting order to `lots` (at least 1) where it stands; returns how many were cut off."""
     slot = order_id & SLOT_MASK
-    if order_id <= 0 or slot >= len(book.order_id) or book.order_id[slot] != order_id:
+    if order_id <= 0 or slot >= len(book.orders) or book.orders[slot, ORDER_ID] != order_id:
         return 0
-    cut = book.order_lots[slot] - lots
+    cut = book.orders[slot, ORDER_LOTS] - lots
     if cut <= 0 or lots <= 0:
         return 0
-    book.order_lots[slot] = lots
-    book.level_lots[book.order_tick[slot] & (len(book.level_lots) - 1)] -= cut
+    book.orders[slot, ORDER_LOTS] = lots
+    book.levels[book.orders[slot, ORDER_TICK] & (len(book.levels) - 1), LEVEL_LOTS] -= cut
     return int(cut)
 
 
@@ -332,11 +325,11 @@ def shrink(book: Book, order_id: int, lots: int) -> int:
 def move_window(book: Book, base: int) -> int:
     """Let the window of prices begin at `base`; orders outside are cancelled. Returns how many."""
     removed = 0
-    ring = len(book.level_lots)
+    ring = len(book.levels)
     at = 0
     while at < book.numbers[LIVE]:
         slot = book.live[at]
-        if base <= book.order_tick[slot] < base + ring:
+        if base <= book.orders[slot, ORDER_TICK] < base + ring:
             at += 1
         else:
             _unlink(book, slot)  # another order takes its place in `live`
@@ -479,13 +472,13 @@ def report_level(book: Book, counters: I8, rows: I8, count: int, side: int, tick
 
 @compiled
 def _withdraw(book: Book, counters: I8, rows: I8, count: int, slot: int) -> int:
-    if book.order_owner[slot] != NOBODY:
+    if book.orders[slot, ORDER_OWNER] != NOBODY:
         return count  # somebody's order: only its owner takes it away
-    side, tick = int(book.order_side[slot]), book.order_tick[slot]
+    side, tick = int(book.orders[slot, ORDER_SIDE]), book.orders[slot, ORDER_TICK]
     levels = book.numbers[BID_LEVELS if side == BID else ASK_LEVELS]
     if levels <= LEVELS_MIN:
         return count
-    cancel(book, book.order_id[slot])
+    cancel(book, book.orders[slot, ORDER_ID])
     count = _emit(rows, count, counters[C_NOW_NS], ROW_CHANGE, side, tick, level_quantity(book, side, tick), 0)
     return _emit_ticker(book, counters, rows, count)
 
@@ -534,8 +527,16 @@ def _cancel_one(book: Book, counters: I8, rows: I8, count: int, draws: F8, at: i
     first = book.live[min(int(draws[at] * live), live - 1)]
     second = book.live[min(int(draws[at + 1] * live), live - 1)]
     bid, ask = book.numbers[BEST_BID], book.numbers[BEST_ASK]
-    first_away = bid - book.order_tick[first] if book.order_side[first] == BID else book.order_tick[first] - ask
-    second_away = bid - book.order_tick[second] if book.order_side[second] == BID else book.order_tick[second] - ask
+    first_away = (
+        bid - book.orders[first, ORDER_TICK]
+        if book.orders[first, ORDER_SIDE] == BID
+        else book.orders[first, ORDER_TICK] - ask
+    )
+    second_away = (
+        bid - book.orders[second, ORDER_TICK]
+        if book.orders[second, ORDER_SIDE] == BID
+        else book.orders[second, ORDER_TICK] - ask
+    )
     return _withdraw(book, counters, rows, count, first if first_away <= second_away else second)
 
 
@@ -591,7 +592,7 @@ def advance(
         DONE, or NEED_DRAWS, or NEED_ROOM (call again with more), and the rows in use.
     """
     rates = np.zeros(4)
-    room = 2 * len(book.order_id) + DRAWS_MAX
+    room = 2 * len(book.orders) + DRAWS_MAX
     while counters[C_NOW_NS] < until_ns:
         at = counters[C_CURSOR]
         if at + DRAWS_MAX > len(draws):
@@ -624,8 +625,8 @@ def advance(
             count = _cancel_one(book, counters, rows, count, draws, at + 2)
         else:
             best = BEST_ASK if states[S_VALUE] > book.numbers[BEST_ASK] else BEST_BID
-            slot = book.level_head[book.numbers[best] & (len(book.level_lots) - 1)]
-            while book.order_owner[slot] != NOBODY and book.order_next[slot] != NONE:
-                slot = book.order_next[slot]
+            slot = book.levels[book.numbers[best] & (len(book.levels) - 1), LEVEL_HEAD]
+            while book.orders[slot, ORDER_OWNER] != NOBODY and book.orders[slot, ORDER_NEXT] != NONE:
+                slot = book.orders[slot, ORDER_NEXT]
             count = _withdraw(book, counters, rows, count, slot)
     return DONE, count

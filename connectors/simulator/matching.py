@@ -93,24 +93,15 @@ def make_book(base_tick: int, ring_ticks: int = RING_TICKS, orders_max: int = OR
     numbers = np.zeros(k.NUMBERS, np.int64)
     numbers[k.BEST_BID] = numbers[k.BEST_ASK] = k.NONE
     numbers[k.BASE] = base_tick
-    order_next = np.arange(1, orders_max + 1, dtype=np.int32)
-    order_next[-1] = k.NONE
-    return k.Book(
-        level_lots=np.zeros(ring_ticks, np.int64),
-        level_head=np.full(ring_ticks, k.NONE, np.int32),
-        level_tail=np.full(ring_ticks, k.NONE, np.int32),
-        level_side=np.zeros(ring_ticks, np.int8),
-        order_id=np.zeros(orders_max, np.int64),
-        order_tick=np.zeros(orders_max, np.int64),
-        order_lots=np.zeros(orders_max, np.int64),
-        order_side=np.zeros(orders_max, np.int8),
-        order_owner=np.zeros(orders_max, np.int64),
-        order_next=order_next,
-        order_prev=np.full(orders_max, k.NONE, np.int32),
-        live=np.zeros(orders_max, np.int32),
-        live_at=np.zeros(orders_max, np.int32),
-        numbers=numbers,
+    levels, orders = (
+        np.zeros((ring_ticks, k.LEVEL_COLUMNS), np.int64),
+        np.zeros((orders_max, k.ORDER_COLUMNS), np.int64),
     )
+    levels[:, [k.LEVEL_HEAD, k.LEVEL_TAIL]] = k.NONE
+    orders[:, k.ORDER_PREV] = k.NONE
+    orders[:, k.ORDER_NEXT] = np.arange(1, orders_max + 1)
+    orders[-1, k.ORDER_NEXT] = k.NONE
+    return k.Book(levels, orders, np.zeros(orders_max, np.int64), numbers)
 
 
 class MatchingBook:
@@ -123,7 +114,7 @@ class MatchingBook:
 
     def __init__(self, base_tick: int, ring_ticks: int = RING_TICKS, orders_max: int = ORDERS_MAX) -> None:
         self.arrays = make_book(base_tick, ring_ticks, orders_max)
-        self._numbers = memoryview(self.arrays.numbers)  # quicker to read one of than an array
+        self._numbers = self.arrays.numbers.data  # quicker to read one of than an array
         self._fills = np.zeros((orders_max, k.FILL_COLUMNS), np.int64)
 
     def place(

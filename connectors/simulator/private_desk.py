@@ -22,8 +22,8 @@ from connectors.simulator.private_market import Entered, Meeting, OrderMarket
 from connectors.simulator.private_open import OpenOrders
 from connectors.simulator.private_order_documents import order_update, trade_lite
 from connectors.simulator.private_orders import (
-    IMMEDIATE_REST,
     FILLED,
+    IMMEDIATE_REST,
     IMMEDIATE_SELF_TRADE,
     LIQUIDATION,
     NO_REASON,
@@ -245,9 +245,7 @@ class Desk:
             raise refusal(-2019)
         symbol, bids_e8, asks_e8 = listed.symbol, sums.bids_e8, sums.asks_e8
         change_e8 = added_e8 - freed_e8
-        bids_after_e8, asks_after_e8 = (
-            (bids_e8 + change_e8, asks_e8) if side is BUY else (bids_e8, asks_e8 + change_e8)
-        )
+        bids_after_e8, asks_after_e8 = (bids_e8 + change_e8, asks_e8) if side is BUY else (bids_e8, asks_e8 + change_e8)
         position = account.positions.get(symbol) or FLAT
         notional_e8 = scaled(position.amount_e8, mark_e8)
         initial_e8 = account.initial_e8(symbol, notional_e8, bids_after_e8, asks_after_e8)
@@ -416,9 +414,7 @@ class Desk:
         self._tell(self.accounts[order.owner], order, execution, now_ms, reason)
         self._close(order)
 
-    def _tell(
-        self, account: Account, order: VenueOrder, execution: str, now_ms: int, reason: int = NO_REASON
-    ) -> None:
+    def _tell(self, account: Account, order: VenueOrder, execution: str, now_ms: int, reason: int = NO_REASON) -> None:
         self._publish(account, order_update(order, execution, now_ms, None, reason))
 
     def tell(self, account: Account, event: Event) -> None:

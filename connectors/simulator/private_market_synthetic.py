@@ -89,7 +89,7 @@ class SyntheticOrderMarket:
     @staticmethod
     def _in_window(market: Market, tick: int) -> bool:
         base = int(market.book.numbers[k.BASE])
-        return base <= tick < base + len(market.book.level_lots)
+        return base <= tick < base + len(market.book.levels)
 
     @staticmethod
     def _reaches(market: Market, side: Side, tick: int) -> bool:

@@ -179,5 +179,3 @@ class AlgoOrder:
     triggered_ms: int = 0
     updated_ms: int = 0
     reason: str = ""
-
-

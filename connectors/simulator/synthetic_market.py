@@ -218,7 +218,7 @@ class Market:
     def leave(self, core_id: int) -> int:
         """Take an account's order off; returns its lots, 0 when it is not there."""
         slot = core_id & k.SLOT_MASK
-        side, tick = int(self.book.order_side[slot]), int(self.book.order_tick[slot])
+        side, tick = int(self.book.orders[slot, k.ORDER_SIDE]), int(self.book.orders[slot, k.ORDER_TICK])
         lots = int(k.cancel(self.book, core_id))
         if lots:
             self._level_changed(side, tick)
@@ -228,7 +228,7 @@ class Market:
         """Cut an account's order where it stands."""
         slot = core_id & k.SLOT_MASK
         if k.shrink(self.book, core_id, lots):
-            self._level_changed(int(self.book.order_side[slot]), int(self.book.order_tick[slot]))
+            self._level_changed(int(self.book.orders[slot, k.ORDER_SIDE]), int(self.book.orders[slot, k.ORDER_TICK]))
 
     def _level_changed(self, side: int, tick: int) -> None:
         rows = np.zeros((2, k.ROW_COLUMNS), np.int64)
@@ -249,7 +249,7 @@ class Market:
     def recentre(self) -> list[tuple[int, int]]:
         """Move the window of prices when the market nears its edge; (side, tick) of levels that fell out."""
         numbers = self.book.numbers
-        ring = len(self.book.level_lots)
+        ring = len(self.book.levels)
         middle = int(numbers[k.BEST_BID])
         if abs(middle - (int(numbers[k.BASE]) + ring // 2)) < ring // 4:
             return []

@@ -269,7 +269,9 @@ class Story:
             else:
                 given[name] = self._any(*WRONG)
         now_ms = self.clock.now_ns() // 1_000_000
-        given["timestamp"] = str(now_ms - (self._chance.choice((0, -999, -1000, 5000, 5001)) if self._maybe(0.1) else 0))
+        given["timestamp"] = str(
+            now_ms - (self._chance.choice((0, -999, -1000, 5000, 5001)) if self._maybe(0.1) else 0)
+        )
         if self._maybe(0.5):
             given["recvWindow"] = self._any(*["5000"] * 30, "60000", "60001", "1")
         call = self._written(method, path, given, config)

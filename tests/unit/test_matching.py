@@ -116,11 +116,11 @@ def test_core_given_any_orders_keeps_its_lists_whole(script: list[Place | Cancel
     live = int(arrays.numbers[k.LIVE])
     assert live == len(twins.plain.orders)
     slots = arrays.live[:live].tolist()
-    assert [arrays.live_at[slot] for slot in slots] == list(range(live))
+    assert [arrays.orders[slot, k.ORDER_LIVE_AT] for slot in slots] == list(range(live))
     free, slot = [], int(arrays.numbers[k.FREE])
     while slot != k.NONE:
         free.append(slot)
-        slot = int(arrays.order_next[slot])
+        slot = int(arrays.orders[slot, k.ORDER_NEXT])
     assert sorted(slots + free) == list(range(ROOM))
 
 

@@ -56,10 +56,10 @@ class Played:
     def queue(self, tick: int) -> list[int]:
         """Core ids of a level, in the order of their priority."""
         book = self.feed.markets["BTCUSDT"].book
-        slot, found = int(book.level_head[tick & (len(book.level_lots) - 1)]), []
+        slot, found = int(book.levels[tick & (len(book.levels) - 1), k.LEVEL_HEAD]), []
         while slot != k.NONE:
-            found.append(int(book.order_id[slot]))
-            slot = int(book.order_next[slot])
+            found.append(int(book.orders[slot, k.ORDER_ID]))
+            slot = int(book.orders[slot, k.ORDER_NEXT])
         return found
 
 
@@ -138,7 +138,7 @@ def test_order_beyond_the_window_waits_outside_and_enters_when_the_window_moves(
     played = Played()
     played.play(0.5)
     market = played.feed.markets["BTCUSDT"]
-    top = int(market.book.numbers[k.BASE]) + len(market.book.level_lots)
+    top = int(market.book.numbers[k.BASE]) + len(market.book.levels)
     far = played.market.enter("BTCUSDT", 1, 1, Side.SELL, OrderKind.LIMIT, top + 100, 10)
     low = int(market.book.numbers[k.BASE]) + 10
     near = played.market.enter("BTCUSDT", 2, 1, Side.BUY, OrderKind.LIMIT, low, 10)
@@ -182,4 +182,4 @@ def test_random_orders_of_two_accounts_leave_the_core_consistent() -> None:
     assert any(left.values())
     assert [played.market.leave(number) for number in left] == list(left.values())
     book = played.feed.markets["BTCUSDT"].book
-    assert not book.order_owner[book.live[: book.numbers[k.LIVE]]].any(), "only the flow is left"
+    assert not book.orders[book.live[: book.numbers[k.LIVE]], k.ORDER_OWNER].any(), "only the flow is left"
