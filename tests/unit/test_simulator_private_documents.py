@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import orjson
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.simulator import private_documents, private_order_documents
@@ -63,15 +65,21 @@ def test_account_is_written_as_its_document(held: dict[str, tuple[int, int, int]
     assert told.name == "ACCOUNT_UPDATE"
 
 
+@cache
+def trading() -> Trading:
+    return Trading()
+
+
 NOTIONALS = st.integers(0, 3_000_000 * E8)
 
 
+@settings(deadline=None)  # the first call loads the book's kernels
 @given(st.integers(-30 * E8, 30 * E8), NOTIONALS, NOTIONALS, NOTIONALS, SIDES, st.integers(1, 125), st.data())
 def test_margin_is_refused_when_the_exact_sums_say_so(
     amount_e8: int, bids_e8: int, asks_e8: int, added_e8: int, side: Side, leverage: int, data: st.DataObject
 ) -> None:
-    trading = Trading(accounts=[AccountConfig(leverage=leverage)])
-    desk, account = trading.desk, trading.account()
+    desk, account = trading().desk, trading().account()
+    account.leverages["BTCUSDT"] = leverage
     account.positions["BTCUSDT"] = Position(amount_e8, data.draw(st.integers(-(10**13), 10**13)))
     mark_e8 = desk.mark_e8("BTCUSDT")
     after = OpenNotional(bids_e8 + added_e8 * (side is Side.BUY), asks_e8 + added_e8 * (side is Side.SELL))
