@@ -20,7 +20,7 @@ from connectors.simulator.private_errors import refusal
 from connectors.simulator.private_event import Event
 from connectors.simulator.private_market import Entered, Meeting, OrderMarket
 from connectors.simulator.private_open import OpenOrders
-from connectors.simulator.private_order_documents import order_update, trade_lite
+from connectors.simulator.private_order_documents import order_update, trade_lite, trade_update
 from connectors.simulator.private_orders import (
     FILLED,
     IMMEDIATE_REST,
@@ -383,7 +383,7 @@ class Desk:
         self.trades[account.number].append(trade)
         self._publish(account, trade_lite(trade, now_ms))
         execution = "CALCULATED" if order.is_liquidation else "TRADE"
-        update = order_update(order, execution, now_ms, trade)
+        update = trade_update(trade, execution, now_ms)
         money = account_update(account, "ORDER", now_ms, {symbol: self.mark_e8(symbol)})
         events = (money, update) if self._random.random() < 0.5 else (update, money)  # the venue promises no order
         for event in events:
@@ -415,7 +415,7 @@ class Desk:
         self._close(order)
 
     def _tell(self, account: Account, order: VenueOrder, execution: str, now_ms: int, reason: int = NO_REASON) -> None:
-        self._publish(account, order_update(order, execution, now_ms, None, reason))
+        self._publish(account, order_update(order, execution, now_ms, reason))
 
     def tell(self, account: Account, event: Event) -> None:
         """Publish an event of an account."""

@@ -67,32 +67,37 @@ def trade_document(trade: Trade) -> dict[str, object]:
     }
 
 
-def order_update(
-    order: VenueOrder, execution: str, now_ms: int, trade: Trade | None = None, reason: int = NO_REASON
-) -> Event:
-    """ORDER_TRADE_UPDATE.
+def order_update(order: VenueOrder, execution: str, now_ms: int, reason: int = NO_REASON) -> Event:
+    """ORDER_TRADE_UPDATE of anything but an execution.
 
     Args:
-        execution: NEW, CANCELED, EXPIRED, TRADE, AMENDMENT or CALCULATED.
-        trade: of TRADE and CALCULATED.
+        execution: NEW, CANCELED, EXPIRED or AMENDMENT.
         reason: of EXPIRED.
     """
+    terms, sums, now = order.terms, order.sums, str(now_ms)
+    average, executed = (order.average_text, order.executed_text) if order.executed_e8 else ("0", terms.nothing)
+    body = (
+        f'{{"e":"ORDER_TRADE_UPDATE","E":{now},"T":{now},"o":{{"s":{terms.symbol},"c":"{order.client_id}",'
+        f'{terms.told_kind}{order.quantity_text}","p":"{order.price_text}","ap":"{average}{terms.told_stop}{execution}"'
+        f',"X":"{order.status}","i":{order.number},"l":"{terms.nothing}","z":"{executed}","L":"0",'
+        f'"T":{order.updated_ms},"t":0,"b":"{signed_text(sums.bids_e8)}","a":"{signed_text(sums.asks_e8)}","m":false'
+        f'{terms.told_reduces}0.00000000{terms.told_prevention}{reason}","st":1}}}}'
+    )
+    return Event("ORDER_TRADE_UPDATE", body.encode())
+
+
+def trade_update(trade: Trade, execution: str, now_ms: int) -> Event:
+    """ORDER_TRADE_UPDATE of an execution: TRADE or CALCULATED."""
+    order, trade_id, price_e8, quantity_e8, realised_e8, fee_e8, is_maker, time_ms = trade
     listed, terms, sums, now = order.listed, order.terms, order.sums, str(now_ms)
-    if trade is None:
-        last, price, fee, time = terms.nothing, "0", "", str(order.updated_ms)
-        trade_id, maker, realised = 0, "false", "0.00000000"
-    else:
-        _, trade_id, price_e8, quantity_e8, realised_e8, fee_e8, is_maker, time_ms = trade
-        last, price, time = quantity_text(listed, quantity_e8), price_text(listed, price_e8), str(time_ms)
-        fee = f',"N":"{listed.assets[1]}","n":"{signed_text(fee_e8)}"'
-        maker, realised = TRUTH[is_maker], signed_text(realised_e8)
     body = (
         f'{{"e":"ORDER_TRADE_UPDATE","E":{now},"T":{now},"o":{{"s":{terms.symbol},"c":"{order.client_id}",'
         f'{terms.told_kind}{order.quantity_text}","p":"{order.price_text}","ap":"{order.average_text}'
-        f'{terms.told_stop}{execution}","X":"{order.status}","i":{order.number},"l":"{last}",'
-        f'"z":"{order.executed_text}","L":"{price}"{fee},"T":{time},"t":{trade_id},"b":"{signed_text(sums.bids_e8)}",'
-        f'"a":"{signed_text(sums.asks_e8)}","m":{maker}{terms.told_reduces}{realised}{terms.told_prevention}{reason}",'
-        f'"st":1}}}}'
+        f'{terms.told_stop}{execution}","X":"{order.status}","i":{order.number},'
+        f'"l":"{quantity_text(listed, quantity_e8)}","z":"{order.executed_text}","L":"{price_text(listed, price_e8)}",'
+        f'"N":"{listed.assets[1]}","n":"{signed_text(fee_e8)}","T":{time_ms},"t":{trade_id},'
+        f'"b":"{signed_text(sums.bids_e8)}","a":"{signed_text(sums.asks_e8)}","m":{TRUTH[is_maker]}'
+        f'{terms.told_reduces}{signed_text(realised_e8)}{terms.told_prevention}{NO_REASON}","st":1}}}}'
     )
     return Event("ORDER_TRADE_UPDATE", body.encode())
 

@@ -42,16 +42,19 @@ def trades(draw: st.DrawFn) -> Trade:
     return Trade(order, draw(SIZES), draw(prices), draw(lots), draw(AMOUNTS), draw(AMOUNTS), draw(st.booleans()), 7)
 
 
-@given(trades(), st.integers(0, 10**13), st.booleans(), st.integers(0, 5))
-def test_orders_are_written_as_their_documents(trade: Trade, now_ms: int, is_trade: bool, reason: int) -> None:
-    order, made = trade.order, trade if is_trade else None
+@given(trades(), st.integers(0, 10**13), st.integers(0, 5))
+def test_orders_are_written_as_their_documents(trade: Trade, now_ms: int, reason: int) -> None:
+    order = trade.order
     for name in ("acceptance", "acknowledgement", "order_document"):
         assert orjson.dumps(getattr(private_order_documents, name)(order)) == orjson.dumps(getattr(plain, name)(order))
-    update = private_order_documents.order_update(order, "TRADE", now_ms, made, reason)
-    assert update.body == orjson.dumps(plain.order_update(order, "TRADE", now_ms, made, reason))
-    lite = private_order_documents.trade_lite(trade, now_ms)
-    assert lite.body == orjson.dumps(plain.trade_lite(trade, now_ms))
-    assert [orjson.loads(event.body)["e"] for event in (update, lite)] == [update.name, lite.name]
+    for event, document in (
+        (private_order_documents.order_update(order, "EXPIRED", now_ms, reason),
+         plain.order_update(order, "EXPIRED", now_ms, None, reason)),
+        (private_order_documents.trade_update(trade, "TRADE", now_ms),
+         plain.order_update(order, "TRADE", now_ms, trade, 0)),
+        (private_order_documents.trade_lite(trade, now_ms), plain.trade_lite(trade, now_ms)),
+    ):  # fmt: skip
+        assert event == (document["e"], orjson.dumps(document))
 
 
 @given(st.dictionaries(st.sampled_from([row.symbol for row in LISTED]), st.tuples(AMOUNTS, AMOUNTS, SIZES)), AMOUNTS)
