@@ -175,7 +175,7 @@ class Desk:
         Raises:
             Refused: by a filter, the account's margin, its position or its other orders. Nothing has changed then.
         """
-        listed, side, kind, _, quantity_e8, price_e8, client_id, is_reduce_only, *_ = ticket
+        listed, side, kind, _, quantity_e8, price_e8, client_id, is_reduce_only, _, _, _ = ticket
         mark_e8 = self._trading_mark(listed.symbol)
         if account.is_in_liquidation:
             raise refusal(-2023)
@@ -363,7 +363,8 @@ class Desk:
         if quantity_e8:
             self._book(account, order, trade_id, price_e8, quantity_e8, is_maker)
         if order.executed_e8 == order.quantity_e8:
-            self._close(order)
+            self._open.remove(order)
+            self._close(order, self.now_ms)
         elif is_maker and not order.resting_e8:
             self._end(order, Status.EXPIRED, "EXPIRED", REDUCE_ONLY)
 
@@ -374,7 +375,7 @@ class Desk:
         signed_e8 = quantity_e8 if order.side is BUY else -quantity_e8
         realised, fee = account.trade(symbol, signed_e8, price_e8, now_ms, is_maker=is_maker)
         order.executed_e8 += quantity_e8
-        self._open.recount(order)
+        self._open.recount(order, order.quantity_e8 - order.executed_e8)
         order.quote_e8 += scaled(quantity_e8, price_e8)
         order.realised_e8 += realised
         order.status = FILLED if order.executed_e8 == order.quantity_e8 else PARTIALLY_FILLED
@@ -389,11 +390,10 @@ class Desk:
         for event in events:
             self._publish(account, event)
 
-    def _close(self, order: VenueOrder) -> None:
+    def _close(self, order: VenueOrder, now_ms: int) -> None:
         """An order is over, and told to be."""
-        order.updated_ms = self.now_ms
+        order.updated_ms = now_ms
         order.resting_e8 = 0
-        self._open.remove(order)
         self._closed.append(order)
         if len(self._closed) > CLOSED_MAX:
             self._forget(self._closed.popleft())
@@ -412,7 +412,7 @@ class Desk:
         order.updated_ms = now_ms = self.now_ms
         self._open.remove(order)  # its notional is free in what is told now
         self._tell(self.accounts[order.owner], order, execution, now_ms, reason)
-        self._close(order)
+        self._close(order, now_ms)
 
     def _tell(self, account: Account, order: VenueOrder, execution: str, now_ms: int, reason: int = NO_REASON) -> None:
         self._publish(account, order_update(order, execution, now_ms, reason))
@@ -501,7 +501,7 @@ class Desk:
             self._end(order, Status.CANCELED, "CANCELED")
             return
         order.change(price_e8, quantity_e8)
-        self._open.recount(order)
+        self._open.recount(order, order.quantity_e8 - order.executed_e8)
         order.modifications += 1
         order.updated_ms = self.now_ms
         self._tell(account, order, "AMENDMENT", order.updated_ms)

@@ -33,16 +33,14 @@ class OpenOrders:
         self.of[order.owner][order.number] = order
         order.sums.orders += 1
         order.sums.reducing += order.is_reduce_only
-        self.recount(order)
+        self.recount(order, order.left_e8)
 
     @staticmethod
-    def recount(order: VenueOrder) -> None:
-        """After price, quantity or what is executed of an open order has changed."""
-        if not order.is_reduce_only:
-            OpenOrders._count(order, (order.quantity_e8 - order.executed_e8) * order.price_e8 // E8)
-
-    @staticmethod
-    def _count(order: VenueOrder, notional_e8: int) -> None:
+    def recount(order: VenueOrder, left_e8: int) -> None:
+        """After price, quantity or what is executed of an order has changed; 0 is left of one that is over."""
+        if order.is_reduce_only:
+            return
+        notional_e8 = left_e8 * order.price_e8 // E8
         change_e8, order.counted_e8 = notional_e8 - order.counted_e8, notional_e8
         if order.side:
             order.sums.asks_e8 += change_e8
@@ -51,10 +49,11 @@ class OpenOrders:
 
     def remove(self, order: VenueOrder) -> None:
         """Take an order off; nothing where it is not open."""
-        if self.of[order.owner].pop(order.number, None) is not None:
-            order.sums.orders -= 1
-            order.sums.reducing -= order.is_reduce_only
-            self._count(order, 0)
+        if self.of[order.owner].pop(order.number, None) is None:
+            return
+        order.sums.orders -= 1
+        order.sums.reducing -= order.is_reduce_only
+        self.recount(order, 0)
 
     def symbols(self, account: int) -> list[str]:
         """With an open order, in no order that means anything."""
