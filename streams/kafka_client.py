@@ -46,13 +46,16 @@ class Kafka:
     security: Mapping[str, str] = field(default_factory=dict)
     watchdog: Watchdog = WATCHDOG
 
-    def consumer(self, label: str, group: str, *, awaits_end: bool) -> Consumer:
+    def consumer(self, label: str, group: str, *, awaits_end: bool, uncommitted: bool = False) -> Consumer:
         """
         Args:
             group: under which positions are shown; partitions are assigned by hand.
             awaits_end: somebody waits until a partition is at its end, which an empty fetch tells.
+            uncommitted: it sees what is in transactions that have not ended, too.
         """
         options = self._options("consumer", label, group_id=group)
+        if uncommitted:
+            options["isolation.level"] = "read_uncommitted"
         if awaits_end:
             options["fetch.wait.max.ms"] = FETCH_WAIT_SHORT_MS
         return Consumer(options, logger=LOGGER)

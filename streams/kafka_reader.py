@@ -85,6 +85,25 @@ class KafkaReader:
                 return found
         return found
 
+    def in_open_transactions(self, key: WriterKey) -> int:
+        """The last row of a sequence that lies in a transaction which has not ended; 0 for none."""
+        place, last = TopicPartition(key.topic, key.partition), 0
+        consumers = [
+            self._kafka.consumer("ends", "shriven.reader", awaits_end=True, uncommitted=uncommitted)
+            for uncommitted in (False, True)
+        ]
+        try:
+            (_, stable), (_, high) = (self._watermarks(consumer, place) for consumer in consumers)
+            if stable < high:
+                for messages in self._until_end(consumers[1], place, stable):
+                    for head in map(head_of, messages):
+                        if head is not None and (head.writer, head.incarnation) == (key.writer, key.incarnation):
+                            last = max(last, head.row_first + head.row_count - 1)
+        finally:
+            for consumer in consumers:
+                self._kafka.call("close", consumer.close)
+        return last
+
     def last_rows(self, place: TopicPartition, expected: Iterable[WriterKey]) -> dict[WriterKey, int]:
         """The last row of each sequence of the session in a partition, read backwards until all expected were met."""
         missing = {key for key in expected if key.incarnation == self.incarnation}

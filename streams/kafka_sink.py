@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from schemas.errors import IntegrityError
 from streams.api import Chunk, TopicPartition, WriterKey
 from streams.checkpoint import checkpoint_chunks, checkpoint_number
 from streams.clock import SYSTEM_CLOCK, Clock
@@ -17,6 +18,8 @@ from streams.kafka_reader import ROW_MAX, KafkaReader
 from streams.kafka_snapshots import KafkaSnapshots
 from streams.kafka_transactions import Outgoing, Transactions
 from streams.topics import TOPIC_BY_NUMBER
+
+SETTLE_S, PAUSE_S = 10.0, 0.1
 
 
 class KafkaSink:
@@ -29,6 +32,7 @@ class KafkaSink:
         task: its number, which picks the snapshot partition.
         start_ns: when the session began.
         compression: of everything it writes.
+        settle_s: how long a start waits for rows of its own to leave transactions that have not ended.
         reach: called at `begin`, `produced`, `done`, `snapshot`; a test dies, aborts or waits there.
     """
 
@@ -45,8 +49,9 @@ class KafkaSink:
         compression: str = "lz4",
         clock: Clock = SYSTEM_CLOCK,
         reach: Callable[[str], None] | None = None,
+        settle_s: float = SETTLE_S,
     ) -> None:
-        self._journal = journal
+        self._journal, self._id, self._clock, self._settle_s = journal, transactional_id, clock, settle_s
         self._reach = reach or (lambda point: None)
         self._reader = KafkaReader(kafka, journal.incarnation, start_ns)
         self._snapshots = KafkaSnapshots(kafka, self._reader, journal.writer, journal.incarnation, task)
@@ -58,7 +63,23 @@ class KafkaSink:
         return self._transactions.aborted
 
     def open(self) -> None:
+        """Fence the predecessor; the tails are final afterwards.
+
+        Raises:
+            IntegrityError: the broker forgot a transaction of this task without ending it.
+        """
         self._transactions.open()
+        ends_ns = self._clock.monotonic_ns() + int(self._settle_s * 1e9)
+        while last := self._reader.in_open_transactions(self._journal):
+            if self._clock.monotonic_ns() > ends_ns:
+                name = f"{TOPIC_BY_NUMBER[self._journal.topic].name}/{self._journal.partition}"
+                raise IntegrityError(
+                    f"{self._id}: {name} has rows of this task, up to {last}, in a transaction that the broker never "
+                    "ended and does not know any more, as one that was stopped with controlled.shutdown.enable=true "
+                    "and nobody to hand its partitions to. Going on would give other rows their numbers. End it with "
+                    f"Kafka's kafka-transactions.sh (find-hanging, abort), or begin a new session."
+                )
+            self._clock.sleep(PAUSE_S)
 
     def last_row(self, key: WriterKey) -> int:
         found = self._reader.tail(TopicPartition(key.topic, key.partition), key, ROW_MAX)

@@ -154,6 +154,27 @@ def test_aborted_transaction_is_sent_again_as_the_same_bytes(transport: OnKafka)
 
 
 @pytest.mark.broker
+def test_start_over_rows_in_a_transaction_that_the_broker_does_not_end_is_refused(transport: OnKafka) -> None:
+    """Somebody else's producer holds the transaction open, so that fencing our own does not end it."""
+    stray = transport.kafka.transactional("stray", f"stray-{SYSTEM_CLOCK.now_ns()}", "none")
+    stray.init_transactions(10)
+    stray.begin_transaction()
+    key = transport.journal_key(ECHO, 1)
+    (frame,) = encode_chunk(checkpoint(transport, 1, 1))
+    stray.produce("sys.journal.v1", frame.frame, None, key.partition)
+    stray.flush(10)
+    sink = transport.sink(ECHO, 1)
+    assert isinstance(sink, KafkaSink)
+    sink._settle_s = 0.2
+    with pytest.raises(IntegrityError, match=r"sys\.journal.* up to \d+, in a transaction that the broker never ended"):
+        sink.open()
+    stray.abort_transaction(10)
+    sink = transport.sink(ECHO, 1)
+    sink.open()
+    assert sink.last_row(key) == 0
+
+
+@pytest.mark.broker
 def test_unknown_topic_is_a_drift_and_an_absent_broker_is_said(
     transport: OnKafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
