@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,12 +28,16 @@ def _continues(chunk: Chunk, before: Chunk) -> bool:
     return chunk.row_first == before.row_last + 1 and chunk.key == before.key and chunk.cause == before.cause
 
 
-def joined(chunks: Sequence[Chunk]) -> Chunk:
+def joined(chunks: Sequence[Chunk], position: int = 0) -> Chunk:
     """Chunks of a run as one, with the first one's cause. Rows are copied as bytes: numpy copies them field by
-    field."""
+    field.
+
+    Args:
+        position: after the last of them; 0: as the last one says.
+    """
+    first, heap, position = chunks[0], chunks[0].heap, position or chunks[-1].position
     if len(chunks) == 1:
-        return chunks[0]
-    first, heap = chunks[0], chunks[0].heap
+        return first if first.position == position else replace(first, position=position)
     rows: Rows = np.frombuffer(bytearray().join([chunk.rows.tobytes() for chunk in chunks]), dtype=first.rows.dtype)
     if columns := TOPIC_BY_NUMBER[first.key.topic].event.heap_fields:
         heap = np.concatenate([chunk.heap for chunk in chunks])
@@ -40,4 +45,4 @@ def joined(chunks: Sequence[Chunk]) -> Chunk:
         shift = np.repeat(starts, [len(chunk.rows) for chunk in chunks])
         for column in columns:
             rows[f"{column.name}_at"] += shift
-    return Chunk(first.key, first.row_first, rows, heap, first.cause, chunks[-1].position)
+    return Chunk(first.key, first.row_first, rows, heap, first.cause, position)

@@ -51,11 +51,9 @@ class MemoryLog:
 
     def append(self, chunk: Chunk) -> None:
         """Add rows at the end of their partition; a writer's repeats are stored as they come."""
-        key = chunk.key
-        messages = self.partitions.setdefault(TopicPartition(key.topic, key.partition), [])
-        position = len(messages) + 1
-        messages.append(Chunk(key, chunk.row_first, chunk.rows, chunk.heap, chunk.cause, position))
-        self.last[key] = max(self.last.get(key, 0), chunk.row_last)
+        key, last = chunk.key, chunk.row_last
+        self.partitions.setdefault(TopicPartition(key.topic, key.partition), []).append(chunk)
+        self.last[key] = max(self.last.get(key, 0), last)
 
     def append_foreign(self, place: TopicPartition, payload: bytes, ts_ns: int = 0) -> None:
         """A message that is no frame of ours."""
@@ -124,9 +122,9 @@ class MemorySource:
                 continue
             read = self._read(place, share)
             if self._weather:
-                polled += [part for chunk in read for part in self._weather.deliver(chunk)]
+                polled += [part for chunk, after in read for part in self._weather.deliver(joined([chunk], after))]
             else:
-                polled += map(joined, in_runs(read))
+                polled += _in_runs(read)
         if not polled and not self._foreign:
             self._clock.sleep(min(timeout_ns, MS) / 1e9)
         return polled
@@ -153,7 +151,8 @@ class MemorySource:
     def close(self) -> None:
         self._next = {}
 
-    def _read(self, place: TopicPartition, bytes_max: int) -> list[Chunk]:
+    def _read(self, place: TopicPartition, bytes_max: int) -> list[tuple[Chunk, int]]:
+        """Chunks that come next, each with the position after it."""
         messages = self._log.partitions.get(place, [])
         at, read = self._next[place], []
         while at < len(messages) and bytes_max > 0:
@@ -163,9 +162,17 @@ class MemorySource:
                 self._foreign.append(message)
             elif message.key.incarnation == self._incarnation:
                 bytes_max -= message.size_bytes
-                read.append(message)
+                read.append((message, at))
         self._next[place] = at
         return read
+
+
+def _in_runs(read: Sequence[tuple[Chunk, int]]) -> Iterator[Chunk]:
+    """As the other transports read: what follows each other as one chunk."""
+    count = 0
+    for run in in_runs([chunk for chunk, _ in read]):
+        count += len(run)
+        yield joined(run, read[count - 1][1])
 
 
 class MemorySink:
