@@ -133,9 +133,12 @@ class Sink(Protocol):
     Attributes:
         atomic: whether outputs and journal frame become visible together. Where they do not, the journal
             frame comes first, and recovery asks `last_row` and commits again what is missing.
+        repaired: whether `open` had to end transactions of a predecessor: recovery then treats outputs
+            as it does without `atomic`.
     """
 
     atomic: bool
+    repaired: bool
 
     def open(self) -> None:
         """Fence the predecessor and settle what it left undone: afterwards the tails are final."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, Message
@@ -85,24 +86,25 @@ class KafkaReader:
                 return found
         return found
 
-    def in_open_transactions(self, key: WriterKey) -> int:
-        """The last row of a sequence that lies in a transaction which has not ended; 0 for none."""
-        place, last = TopicPartition(key.topic, key.partition), 0
-        consumers = [
+    def in_open_transactions(self, places: Iterable[TopicPartition], writer: int) -> dict[TopicPartition, Message]:
+        """Where rows of a writer of the session lie in a transaction that has not ended, and the last such message."""
+        committed, every = (
             self._kafka.consumer("ends", "shriven.reader", awaits_end=True, uncommitted=uncommitted)
             for uncommitted in (False, True)
-        ]
+        )
         try:
-            (_, stable), (_, high) = (self._watermarks(consumer, place) for consumer in consumers)
-            if stable < high:
-                for messages in self._until_end(consumers[1], place, stable):
-                    for head in map(head_of, messages):
-                        if head is not None and (head.writer, head.incarnation) == (key.writer, key.incarnation):
-                            last = max(last, head.row_first + head.row_count - 1)
+            found = {}
+            for place in places:
+                stable, high = self._watermarks(committed, place)[1], self._watermarks(every, place)[1]
+                if stable < high:
+                    for message in itertools.chain.from_iterable(self._until_end(every, place, stable)):
+                        head = head_of(message)
+                        if head is not None and (head.writer, head.incarnation) == (writer, self.incarnation):
+                            found[place] = message
+            return found
         finally:
-            for consumer in consumers:
+            for consumer in (committed, every):
                 self._kafka.call("close", consumer.close)
-        return last
 
     def last_rows(self, place: TopicPartition, expected: Iterable[WriterKey]) -> dict[WriterKey, int]:
         """The last row of each sequence of the session in a partition, read backwards until all expected were met."""

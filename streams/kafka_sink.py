@@ -6,20 +6,26 @@ in fresh starts and after broker restarts). One transactional id per task: openi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-from schemas.errors import IntegrityError
+from confluent_kafka import Message
+
+from schemas.errors import BrokerUnavailable
 from streams.api import Chunk, TopicPartition, WriterKey
 from streams.checkpoint import checkpoint_chunks, checkpoint_number
 from streams.clock import SYSTEM_CLOCK, Clock
 from streams.framing import encode_chunk
-from streams.kafka_client import Kafka
+from streams.kafka_client import LOGGER, Kafka
 from streams.kafka_reader import ROW_MAX, KafkaReader
 from streams.kafka_snapshots import KafkaSnapshots
 from streams.kafka_transactions import Outgoing, Transactions
 from streams.topics import TOPIC_BY_NUMBER
 
-SETTLE_S, PAUSE_S = 10.0, 0.1
+SETTLE_S, PAUSE_S = 20.0, 0.1
+
+
+def _names(places: Iterable[TopicPartition | WriterKey]) -> str:
+    return ", ".join(f"{TOPIC_BY_NUMBER[place.topic].name}/{place.partition}" for place in places)
 
 
 class KafkaSink:
@@ -32,7 +38,8 @@ class KafkaSink:
         task: its number, which picks the snapshot partition.
         start_ns: when the session began.
         compression: of everything it writes.
-        settle_s: how long a start waits for rows of its own to leave transactions that have not ended.
+        places: partitions that it may write to, beside its journal's.
+        settle_s: how long a start waits for transactions of others that its own rows are behind.
         reach: called at `begin`, `produced`, `done`, `snapshot`; a test dies, aborts or waits there.
     """
 
@@ -49,9 +56,12 @@ class KafkaSink:
         compression: str = "lz4",
         clock: Clock = SYSTEM_CLOCK,
         reach: Callable[[str], None] | None = None,
+        places: Collection[TopicPartition] = (),
         settle_s: float = SETTLE_S,
     ) -> None:
-        self._journal, self._id, self._clock, self._settle_s = journal, transactional_id, clock, settle_s
+        self.repaired = False
+        self._journal, self._places, self._id = journal, places, transactional_id
+        self._clock, self._settle_s = clock, settle_s
         self._reach = reach or (lambda point: None)
         self._reader = KafkaReader(kafka, journal.incarnation, start_ns)
         self._snapshots = KafkaSnapshots(kafka, self._reader, journal.writer, journal.incarnation, task)
@@ -65,21 +75,36 @@ class KafkaSink:
     def open(self) -> None:
         """Fence the predecessor; the tails are final afterwards.
 
+        A broker alone forgets to end some of the transactions that it has answered when it stops or starts: their rows
+        are seen by nobody until a marker of the same id follows. They are aborted here: what the journal keeps is what
+        counts, and recovery writes again what is missing of it.
+
         Raises:
-            IntegrityError: the broker forgot a transaction of this task without ending it.
+            BrokerUnavailable: rows of this task stay behind a transaction that somebody else has not ended.
         """
         self._transactions.open()
+        left = self._unsettled()
+        self.repaired = bool(left)
+        if left:
+            LOGGER.warning("%s: what the broker forgot to end in %s is aborted", self._id, _names(left))
+            self._transactions.abort_over([
+                Outgoing(TOPIC_BY_NUMBER[place.topic].name, place.partition, one.key(), one.value() or b"")
+                for place, one in left.items()
+            ])  # fmt: skip
         ends_ns = self._clock.monotonic_ns() + int(self._settle_s * 1e9)
-        while last := self._reader.in_open_transactions(self._journal):
+        while left:
             if self._clock.monotonic_ns() > ends_ns:
-                name = f"{TOPIC_BY_NUMBER[self._journal.topic].name}/{self._journal.partition}"
-                raise IntegrityError(
-                    f"{self._id}: {name} has rows of this task, up to {last}, in a transaction that the broker never "
-                    "ended and does not know any more, as one that was stopped with controlled.shutdown.enable=true "
-                    "and nobody to hand its partitions to. Going on would give other rows their numbers. End it with "
-                    f"Kafka's kafka-transactions.sh (find-hanging, abort), or begin a new session."
+                raise BrokerUnavailable(
+                    f"{self._id}: rows of this task in {_names(left)} are behind a transaction of another task that "
+                    "the broker does not end, so that nobody can say where this one stopped. It ends when that task "
+                    "starts; else end it with Kafka's kafka-transactions.sh (find-hanging, abort)."
                 )
             self._clock.sleep(PAUSE_S)
+            left = self._unsettled()
+
+    def _unsettled(self) -> dict[TopicPartition, Message]:
+        journal = TopicPartition(self._journal.topic, self._journal.partition)
+        return self._reader.in_open_transactions([journal, *self._places], self._journal.writer)
 
     def last_row(self, key: WriterKey) -> int:
         found = self._reader.tail(TopicPartition(key.topic, key.partition), key, ROW_MAX)
@@ -109,8 +134,18 @@ class KafkaSink:
             for one in encode_chunk(chunk)
         ]
         self._reach("begin")
-        self._transactions.send(messages)
+        self._transactions.send(messages, lambda: self._check_ends((*outputs, journal)))
         self._reach("done")
+
+    def _check_ends(self, chunks: Sequence[Chunk]) -> None:
+        """An abort takes along what the broker forgot to end before it, though it was answered: is it all there?"""
+        for chunk in chunks:
+            if (reached := self.last_row(chunk.key)) < chunk.row_first - 1:
+                raise BrokerUnavailable(
+                    f"{self._id}: rows {reached + 1} to {chunk.row_first - 1} of {_names([chunk.key])} were committed, "
+                    "and the broker forgot them when it stopped. The process ends; started again, it goes on where "
+                    "the journal ends."
+                )
 
     def save_snapshot(self, checkpoint: int, state: bytes) -> None:
         self._snapshots.save(checkpoint, state)

@@ -84,8 +84,11 @@ class Transactions:
                 self._producer = producer
                 return
 
-    def send(self, messages: Sequence[Outgoing]) -> None:
+    def send(self, messages: Sequence[Outgoing], check: Callable[[], None] = lambda: None) -> None:
         """Returns when all of them are committed.
+
+        Args:
+            check: called before they are sent again; raises when they must not be.
 
         Raises:
             Fenced: another process took over.
@@ -95,6 +98,26 @@ class Transactions:
             self.aborted += 1
             LOGGER.warning("%s: transaction aborted, sending the same bytes again", self._id)
             self._clock.sleep(PAUSE_S)
+            check()
+
+    def abort_over(self, messages: Sequence[Outgoing]) -> None:
+        """Abort what this id has written and never ended in the partitions of these messages: a marker ends everything
+        of its id before it. It takes a message to get a marker into a partition; these are not seen either.
+
+        Raises:
+            Fenced, BrokerUnavailable: as `send`.
+        """
+        producer = self._producer
+        assert producer is not None, "aborted before open"
+        self._began_ns = self._clock.monotonic_ns()
+        try:
+            self._kafka.watched("begin_transaction", producer.begin_transaction)
+            for message in messages:
+                self._produce(producer, message)
+            self._kafka.watched("flush", producer.flush, CALL_S)  # an abort forgets what was not sent yet
+        except KafkaException as error:
+            raise self._fatal("abort over", error) from error
+        self._abort(producer)
 
     def close(self) -> None:
         """Drop the producer. A transaction under way ends by its time-out, or by the successor's fencing."""

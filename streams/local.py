@@ -157,7 +157,7 @@ class LocalSink:
         reach: called at `begin`, `journal`, `output` (after each), `done`; a test dies there.
     """
 
-    atomic = False
+    atomic = repaired = False
 
     def __init__(
         self,

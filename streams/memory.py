@@ -188,7 +188,7 @@ class MemorySink:
     def __init__(
         self, log: MemoryLog, task: str, journal: WriterKey, *, atomic: bool = True, reach: Reach = _nothing
     ) -> None:
-        self.atomic = atomic
+        self.atomic, self.repaired = atomic, False
         self._log = log
         self._task = task
         self._journal = journal

@@ -139,6 +139,12 @@ def input_places(row: Pipeline, task: int) -> dict[TopicPartition, bool]:
     return places
 
 
+def output_places(row: Pipeline) -> list[TopicPartition]:
+    """Partitions that a task of the pipeline may write to, its journal's left out."""
+    written = [topic(name) for name in (*row.outputs, "sys.dead_letter")]
+    return [TopicPartition(one.number, number) for one in written for number in range(one.partitions)]
+
+
 def check(pipelines: tuple[Pipeline, ...] = PIPELINES, topics: tuple[Topic, ...] = TOPICS) -> None:
     """Refuse a table that contradicts itself or the topics table.
 

@@ -2,7 +2,8 @@
 
 Fence the predecessor, load the newest snapshot that fits, process the journalled rows behind it again with
 the outputs muted and their checksums compared, and go on from there. Where outputs and journal are not
-written together (local log), outputs that the journal has and the files lack are written now.
+written together (local log), or the broker forgot to end transactions, outputs that the journal has and the log lacks
+are written now.
 """
 
 from __future__ import annotations
@@ -68,11 +69,11 @@ def recover(engine: Engine, fetch: Fetch, sink: Sink, *, replay_from_start: bool
         process(engine, checkpoint, fetch, positions)
         written = engine.finish(checkpoint.positions)
         compare(engine, checkpoint, written)
-        if not sink.atomic:
+        if not sink.atomic or sink.repaired:
             appended += _append_missing(sink, written, frame)
         positions.update(checkpoint.positions)
         rows += engine.rows_in - before
-    if not sink.atomic:
+    if not sink.atomic or sink.repaired:
         _check_outputs_end(engine, sink)
     return Recovered(positions, snapshot.checkpoint if snapshot else 0, len(frames), rows, appended)
 
@@ -113,7 +114,7 @@ def _base(engine: Engine, sink: Sink, replay_from_start: bool) -> tuple[Snapshot
     changed = 0
     for _, data in sink.load_snapshots():
         snapshot = unpack_snapshot(data)
-        if not sink.atomic and not _outputs_reach(sink, snapshot):
+        if (not sink.atomic or sink.repaired) and not _outputs_reach(sink, snapshot):
             continue
         frames = sink.journal_tail(snapshot.checkpoint)
         # A snapshot taken at the stop has no tail: nothing would be processed by other code than before.

@@ -40,7 +40,7 @@ from streams.cursor import SessionReader
 from streams.kafka import Kafka, KafkaMirror, KafkaReader, KafkaSink, KafkaSource
 from streams.local import LocalReader, LocalSink, LocalSource
 from streams.log import writer_keys
-from streams.pipelines import Pipeline, pipeline, tasks
+from streams.pipelines import Pipeline, output_places, pipeline, tasks
 from streams.runner import Runner
 from streams.shipper import Shipper, ShipperOptions
 from streams.topics import topic
@@ -117,8 +117,9 @@ def kafka_transport(where: Place, row: Pipeline, task: int) -> tuple[KafkaSource
     group = f"shriven.{session.name}.{row.name}"
     source = KafkaSource(kafka, group, session.incarnation, session.created_ns)
     sink = KafkaSink(
-        kafka, f"{session.name}/{row.name}/{task}", journal_key(session, row, task), task, session.created_ns
-    )
+        kafka, f"{session.name}/{row.name}/{task}", journal_key(session, row, task), task, session.created_ns,
+        places=output_places(row),
+    )  # fmt: skip
     return source, sink
 
 

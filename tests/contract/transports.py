@@ -17,7 +17,7 @@ from streams.kafka import Kafka, KafkaReader, KafkaSink, KafkaSource
 from streams.local import LocalReader, LocalSink, LocalSource
 from streams.log import LogOptions, LogWriter
 from streams.memory import MemoryLog, MemoryReader, MemorySink, MemorySource
-from streams.pipelines import Pipeline
+from streams.pipelines import Pipeline, output_places
 from streams.topics import TOPIC_BY_NUMBER, topic
 
 Reach = Callable[[str], None]
@@ -143,7 +143,9 @@ class OnKafka(Transport):
 
     def sink(self, row: Pipeline, task: int, reach: Reach = nothing) -> Sink:
         name = f"test-{self.incarnation}/{row.name}/{task}"
-        return KafkaSink(self.kafka, name, self.journal_key(row, task), task, self.start_ns, reach=reach)
+        return KafkaSink(
+            self.kafka, name, self.journal_key(row, task), task, self.start_ns, reach=reach, places=output_places(row)
+        )
 
     def reader(self) -> SessionReader:
         return KafkaReader(self.kafka, self.incarnation, self.start_ns)
