@@ -104,8 +104,8 @@ class KafkaMirror:
             reached = self._reader.last_rows(TopicPartition(key.topic, key.partition), [key]).get(key, 0)
             if reached < row_first - 1:
                 raise BrokerUnavailable(
-                    f"ship: rows {reached + 1} to {row_first - 1} of {TOPIC_BY_NUMBER[key.topic].name} were committed, and "
-                    "the broker forgot them when it stopped; they are sent again."
+                    f"ship: rows {reached + 1} to {row_first - 1} of {TOPIC_BY_NUMBER[key.topic].name} were committed, "
+                    "and the broker forgot them when it stopped; they are sent again."
                 )
 
     def flush(self, timeout_s: float) -> bool:
