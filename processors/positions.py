@@ -285,9 +285,7 @@ class Positions:
         if batch.input not in (ACCOUNT_INPUT, FILL_INPUT):
             self.on_batch_plainly(state, batch, out)
             return
-        usual = UsualRows(
-            state, batch, out, batch.input == FILL_INPUT, (POSITION_OUTPUT, POSTING_OUTPUT, BALANCE_OUTPUT)
-        )
+        usual = UsualRows(state, batch, out)
         at = usual.take(0)
         while at < len(batch.rows):
             self.on_batch_plainly(state, batch.cut(at, at + 1), out)
@@ -315,8 +313,7 @@ class Positions:
         """Compile by doing: a row of each kind that means nothing."""
         for number in (ACCOUNT_INPUT, FILL_INPUT):
             rows = self.inputs[number].empty(1)
-            UsualRows(self.initial_state(), Batch(number, NO_ORIGIN, 1, rows), Outputs(self.outputs),
-                      number == FILL_INPUT, (POSITION_OUTPUT, POSTING_OUTPUT, BALANCE_OUTPUT)).take(0)  # fmt: skip
+            UsualRows(self.initial_state(), Batch(number, NO_ORIGIN, 1, rows), Outputs(self.outputs)).take(0)
 
 
 class _Work:

@@ -8,24 +8,18 @@ from processors.api import Batch, Outputs, State
 from processors.kernels import positions_layout as lay
 from processors.kernels.positions import take_usual
 from processors.words import Words, as_rows, as_words
-from schemas.trading import BALANCE, POSITION, POSTING
+from schemas.trading import FILL
 
 TABLES = ("instruments", "positions", "nets", "balances", "accounts")
 
 
 class UsualRows:
-    """Rows of one batch of fills or of what the venue says of an account.
+    """Rows of one batch of fills, or of what the venue says of an account."""
 
-    Args:
-        outputs: numbers of the outputs for positions, postings and balances.
-    """
-
-    def __init__(
-        self, state: State, batch: Batch, out: Outputs, are_fills: bool, outputs: tuple[int, int, int]
-    ) -> None:
-        self._state, self._batch, self._out, self._outputs = state, batch, out, outputs
-        self._are_fills = are_fills
-        self._rows = as_words(batch.rows).reshape(-1, lay.FILL_WORDS if are_fills else lay.UPDATE_WORDS)
+    def __init__(self, state: State, batch: Batch, out: Outputs) -> None:
+        self._state, self._batch, self._out = state, batch, out
+        self._are_fills = batch.rows.dtype == FILL.dtype
+        self._rows = as_words(batch.rows).reshape(-1, lay.FILL_WORDS if self._are_fills else lay.UPDATE_WORDS)
         count = len(self._rows)
         self._made: tuple[Words, Words, Words] = (
             np.empty((count, lay.POSITION_WORDS), dtype=np.int64),
@@ -44,7 +38,6 @@ class UsualRows:
             state["trades"], state["lots"], state["nets"], state["balances"], state["accounts"], used, self._said,
             *self._made, self._counts,
         )  # fmt: skip
-        events = (POSITION, POSTING, BALANCE)
-        for output, made, count, event in zip(self._outputs, self._made, self._counts.tolist(), events, strict=True):
-            self._out.emit(output, as_rows(made, count, event.dtype))
+        for output, (made, count) in enumerate(zip(self._made, self._counts.tolist(), strict=True)):
+            self._out.emit(output, as_rows(made, count, self._out.events[output].dtype))
         return int(at)

@@ -85,28 +85,17 @@ class KafkaMirror:
     def append_transaction(self, records: Sequence[MirrorRecord]) -> None:
         if not self._transactions.is_open:
             self._transactions.open()
-        messages = []
-        for key, frame, _, _ in records:
+        messages, firsts = [], dict[WriterKey, int]()
+        for key, frame, row_first, _ in records:
+            firsts.setdefault(key, row_first)
             target = TOPIC_BY_NUMBER[key.topic]
             messages.append(Outgoing(target.name, key.partition, message_key(target, frame), bytes(frame)))
+        check = partial(self._reader.check_reached, firsts, "ship", "They are sent again.")
         try:
-            self._transactions.send(messages, lambda: self._check_ends(records))
+            self._transactions.send(messages, check)
         except BrokerUnavailable:
             self._transactions.close()
             raise
-
-    def _check_ends(self, records: Sequence[MirrorRecord]) -> None:
-        """An abort takes along what the broker forgot to end before it, though it was answered: is it all there?"""
-        firsts: dict[WriterKey, int] = {}
-        for key, _, row_first, _ in records:
-            firsts[key] = min(row_first, firsts.get(key, row_first))
-        for key, row_first in firsts.items():
-            reached = self._reader.last_rows(TopicPartition(key.topic, key.partition), [key]).get(key, 0)
-            if reached < row_first - 1:
-                raise BrokerUnavailable(
-                    f"ship: rows {reached + 1} to {row_first - 1} of {TOPIC_BY_NUMBER[key.topic].name} were committed, "
-                    "and the broker forgot them when it stopped; they are sent again."
-                )
 
     def flush(self, timeout_s: float) -> bool:
         deadline_ns = self._clock.monotonic_ns() + int(timeout_s * 1e9)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, Message
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -105,6 +105,27 @@ class KafkaReader:
         finally:
             for consumer in (committed, every):
                 self._kafka.call("close", consumer.close)
+
+    def check_reached(self, firsts: Mapping[WriterKey, int], who: str, then: str) -> None:
+        """Are the rows before these there? An abort takes along what the broker forgot to end before it, though it was
+        answered.
+
+        Args:
+            firsts: by sequence, the first row that is to be written again.
+            who, then: begin and end what is said: who asks, and what happens now.
+
+        Raises:
+            BrokerUnavailable: they are not.
+        """
+        for key, first in firsts.items():
+            place = TopicPartition(key.topic, key.partition)
+            reached = self.last_rows(place, [key]).get(key, 0) if first > 1 else 0
+            if reached < first - 1:
+                name = f"{TOPIC_BY_NUMBER[key.topic].name}/{key.partition}"
+                raise BrokerUnavailable(
+                    f"{who}: rows {reached + 1} to {first - 1} of {name} were committed, and the broker forgot them "
+                    f"when it stopped. {then}"
+                )
 
     def last_rows(self, place: TopicPartition, expected: Iterable[WriterKey]) -> dict[WriterKey, int]:
         """The last row of each sequence of the session in a partition, read backwards until all expected were met."""

@@ -7,6 +7,7 @@ in fresh starts and after broker restarts). One transactional id per task: openi
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 
 from confluent_kafka import Message
 
@@ -24,7 +25,7 @@ from streams.topics import TOPIC_BY_NUMBER
 SETTLE_S, PAUSE_S = 20.0, 0.1
 
 
-def _names(places: Iterable[TopicPartition | WriterKey]) -> str:
+def _names(places: Iterable[TopicPartition]) -> str:
     return ", ".join(f"{TOPIC_BY_NUMBER[place.topic].name}/{place.partition}" for place in places)
 
 
@@ -134,18 +135,12 @@ class KafkaSink:
             for one in encode_chunk(chunk)
         ]
         self._reach("begin")
-        self._transactions.send(messages, lambda: self._check_ends((*outputs, journal)))
+        firsts: dict[WriterKey, int] = {}
+        for chunk in (*outputs, journal):
+            firsts.setdefault(chunk.key, chunk.row_first)
+        then = "The process ends; started again, it goes on where the journal ends."
+        self._transactions.send(messages, partial(self._reader.check_reached, firsts, self._id, then))
         self._reach("done")
-
-    def _check_ends(self, chunks: Sequence[Chunk]) -> None:
-        """An abort takes along what the broker forgot to end before it, though it was answered: is it all there?"""
-        for chunk in chunks:
-            if (reached := self.last_row(chunk.key)) < chunk.row_first - 1:
-                raise BrokerUnavailable(
-                    f"{self._id}: rows {reached + 1} to {chunk.row_first - 1} of {_names([chunk.key])} were committed, "
-                    "and the broker forgot them when it stopped. The process ends; started again, it goes on where "
-                    "the journal ends."
-                )
 
     def save_snapshot(self, checkpoint: int, state: bytes) -> None:
         self._snapshots.save(checkpoint, state)

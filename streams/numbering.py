@@ -15,6 +15,7 @@ from schemas.address import Origin
 from schemas.declare import Heap, Rows
 from streams.api import Chunk, TopicPartition, WriterKey
 from streams.checkpoint import Tail, compact_heap
+from streams.joining import joined_rows
 from streams.partitioner import partition_of_u32, partitions_of_u32
 from streams.topics import Topic
 
@@ -92,13 +93,4 @@ def _joined(topic: Topic, items: list[Emitted]) -> Iterator[tuple[Origin, Rows, 
 
 def _concatenated(topic: Topic, items: list[Emitted]) -> tuple[Rows, Heap]:
     packed = [compact_heap(topic.event, item.rows, item.heap) for item in items]
-    if len(packed) == 1:
-        return packed[0]
-    rows = np.concatenate([rows for rows, _ in packed])
-    if not topic.event.heap_fields:
-        return rows, packed[0][1]
-    starts = np.cumsum([0, *(len(heap) for _, heap in packed[:-1])]).astype(np.uint32)
-    shift = np.repeat(starts, [len(rows) for rows, _ in packed])
-    for column in topic.event.heap_fields:
-        rows[f"{column.name}_at"] += shift
-    return rows, np.concatenate([heap for _, heap in packed])
+    return packed[0] if len(packed) == 1 else joined_rows(topic.event, packed)

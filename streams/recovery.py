@@ -69,11 +69,11 @@ def recover(engine: Engine, fetch: Fetch, sink: Sink, *, replay_from_start: bool
         process(engine, checkpoint, fetch, positions)
         written = engine.finish(checkpoint.positions)
         compare(engine, checkpoint, written)
-        if not sink.atomic or sink.repaired:
+        if _may_lack_outputs(sink):
             appended += _append_missing(sink, written, frame)
         positions.update(checkpoint.positions)
         rows += engine.rows_in - before
-    if not sink.atomic or sink.repaired:
+    if _may_lack_outputs(sink):
         _check_outputs_end(engine, sink)
     return Recovered(positions, snapshot.checkpoint if snapshot else 0, len(frames), rows, appended)
 
@@ -114,7 +114,7 @@ def _base(engine: Engine, sink: Sink, replay_from_start: bool) -> tuple[Snapshot
     changed = 0
     for _, data in sink.load_snapshots():
         snapshot = unpack_snapshot(data)
-        if (not sink.atomic or sink.repaired) and not _outputs_reach(sink, snapshot):
+        if _may_lack_outputs(sink) and not _outputs_reach(sink, snapshot):
             continue
         frames = sink.journal_tail(snapshot.checkpoint)
         # A snapshot taken at the stop has no tail: nothing would be processed by other code than before.
@@ -128,6 +128,11 @@ def _base(engine: Engine, sink: Sink, replay_from_start: bool) -> tuple[Snapshot
             "saves its state when it stops), then start this one; or allow a replay from the start of the session."
         )
     return None, sink.journal_tail(0)
+
+
+def _may_lack_outputs(sink: Sink) -> bool:
+    """Whether outputs that the journal counts may not be there."""
+    return not sink.atomic or sink.repaired
 
 
 def _outputs_reach(sink: Sink, snapshot: Snapshot) -> bool:
